@@ -1,0 +1,47 @@
+# Two commands do all their own set-up on a machine with Python 3.11 and nothing else:
+#   make demo   the main job, live        make test   the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-dev
+BENCH_STAMP := $(VENV)/.installed-bench
+
+.PHONY: demo test check bench coverage format clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "sluiceway needs Python 3.11 or newer, this is %d.%d: set PYTHON=..." % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+demo: $(STAMP)        ## a few hundred calls against the embedded provider, watched live
+	@$(BIN)/sluiceway demo $(ARGS)
+
+test: $(STAMP)        ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)       ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(BENCH_STAMP) ## cost of the layers and of waiting, as ratios in one run
+	$(BIN)/python -m sluiceway bench $(ARGS)
+
+coverage: $(STAMP)    ## branch coverage of the tests
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage report
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist build

@@ -1,0 +1,1 @@
+"""Stackable async middleware for LLM calls."""
