@@ -31,10 +31,10 @@ class Deadlock(Exception):  # noqa: N818 - a condition of the program under test
 
 
 def _message(now: float, tasks: list[asyncio.Task[Any]]) -> str:
-    head = f"deadlock at {now:g} s of virtual time: nothing is ready, no timer is set, nothing comes from outside"
+    head = f"deadlock at {now:g} s of virtual time: nothing is ready, no timer set, nothing under way outside"
     if not tasks:
         return f"{head}; no task is left, and a bare future is waited for"
-    lines = [f"{head}; waiting tasks: {len(tasks)}"]
+    lines = [f"{head}; waiting tasks: {len(tasks):,}"]
     shown = tasks[:_LINES]
     lines += [f"  {task.get_name()!r} at {where(task)}" for task in shown]
     places = Counter(where(task) for task in tasks[_LINES:])

@@ -6,14 +6,14 @@ The rule, in the order in which a loop with nothing ready tries it:
    stands still and the loop waits for it in earnest, so no timer overtakes it. A thread that itself waits for
    one of the loop's timers would wait for ever; so after `patience` real seconds in which none of the work
    finished, the clock runs on at the pace of the real one.
-2. **File descriptors** beyond the loop's own (sockets, pipes, servers, kept-alive connections): nobody can know
-   whether something is about to arrive, so the clock runs at the pace of the real one while any is watched.
+2. **File descriptors** beyond the loop's own (sockets, pipes, servers, kept-alive connections): nobody can
+   know whether something is about to arrive, so while any is watched the clock keeps the real one's pace.
 3. **Timers**: the clock jumps to the next one.
-4. **Nothing**: if a thread was started since the loop was made, it may yet call ``call_soon_threadsafe``: the
-   loop gives it `patience` real seconds. Then ``run_until_complete`` raises `Deadlock`. (``run_forever`` alone
-   waits for ever, as it is asked to.)
+4. **Nothing**: if a thread was started since the loop was made, it may yet call ``call_soon_threadsafe``:
+   the loop gives it `patience` real seconds. Then ``run_until_complete`` raises `Deadlock`. (``run_forever``
+   on its own waits for ever, as it is asked to.)
 
-Not seen, and therefore jumped past: threads of your own while timers are set (hand their work to the loop with
+Not seen, and therefore jumped past: threads of your own while timers are set (hand their work to the loop by
 ``run_in_executor``). ``time.time()`` and ``time.monotonic()`` stay real. A task that spins on
 ``asyncio.sleep(0)`` until a moment comes spins for ever: computing takes no virtual time.
 """

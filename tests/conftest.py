@@ -1,0 +1,34 @@
+"""Our own tests: virtual time unless a test is marked real, and a sentence of specification for each."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sluiceway.testing.virtual_time import VirtualTimeLoop
+
+pytest_plugins = ["pytester"]
+
+_HERE = Path(__file__).parent
+
+
+def pytest_asyncio_loop_factories(item):
+    """Run every async test on the loop that jumps, except those with real parts."""
+    if item.get_closest_marker("real") is not None:
+        return {"real": asyncio.new_event_loop}
+    return {"virtual_time": VirtualTimeLoop}
+
+
+def pytest_collection_modifyitems(items):
+    """Refuse to run while a test function has no docstring: it is the test's specification."""
+    mute = [item for item in items if _HERE in item.path.parents and not _specified(item)]
+    if mute:
+        names = sorted({item.nodeid.partition("[")[0] for item in mute})
+        raise pytest.UsageError("a test's docstring is its specification; none in:\n  " + "\n  ".join(names))
+
+
+def _specified(item):
+    function = getattr(item, "function", None)
+    return function is None or bool((function.__doc__ or "").strip())
