@@ -112,7 +112,7 @@ def test_correcting_a_charge_outside_the_window_changes_nothing():
 
 
 def test_oversized_cost_passes_a_full_bucket_and_leaves_a_debt():
-    """A cost above the bucket and within a minute's worth passes when the bucket is full, then is paid off."""
+    """A cost above the bucket and within a minute's worth passes when the bucket is full and is paid off."""
     bucket = BucketMeter(Limit(30_000, burst=1.0))
     assert bucket.wait(0.0, 2_000) == 0
     bucket.take(0.0, 2_000)

@@ -50,7 +50,7 @@ class Limit:
         if self.metering == "rolling" and self.burst is not None:
             raise ValueError(f"burst={self.burst!r} is for a bucket: a rolling window has only a window")
         if self.metering == "rolling" and self.capacity < 1:
-            share = f"per_minute={self.per_minute:g} is {self.capacity:g} in a rolling window of {self.window:g} s"
+            share = f"per_minute={self.per_minute:g} is {self.capacity:g} in a rolling {self.window:g} s"
             raise ValueError(f"{share}, which must be at least 1")
 
     @property
