@@ -10,11 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sluiceway.testing.deadlock import Deadlock
+    from sluiceway.testing.faults import faulty
+    from sluiceway.testing.openai_shapes import chunks, completion, openai_error
+    from sluiceway.testing.scripted import ScriptedProvider, ScriptExhausted, after, hang
+    from sluiceway.testing.scripted_stream import ScriptedStream, stream
     from sluiceway.testing.virtual_time import VirtualTimeLoop, run
 
-__all__ = ["Deadlock", "VirtualTimeLoop", "run"]
+__all__ = [
+    "Deadlock",
+    "ScriptExhausted",
+    "ScriptedProvider",
+    "ScriptedStream",
+    "VirtualTimeLoop",
+    "after",
+    "chunks",
+    "completion",
+    "faulty",
+    "hang",
+    "openai_error",
+    "run",
+    "stream",
+]
 
-_HOME = {"Deadlock": "deadlock", "VirtualTimeLoop": "virtual_time", "run": "virtual_time"}
+_NAMES = {
+    "deadlock": ("Deadlock",),
+    "faults": ("faulty",),
+    "openai_shapes": ("chunks", "completion", "openai_error"),
+    "scripted": ("ScriptExhausted", "ScriptedProvider", "after", "hang"),
+    "scripted_stream": ("ScriptedStream", "stream"),
+    "virtual_time": ("VirtualTimeLoop", "run"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

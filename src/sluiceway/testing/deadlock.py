@@ -14,7 +14,7 @@ _LINES = 20  # a queue of 100,000 waiters must not make a message of 100,000 lin
 _FRAMES = 6  # the way from the task's own function down to what it waits on
 
 
-class Deadlock(Exception):  # noqa: N818 - a condition of the program under test, named as one speaks of it
+class Deadlock(Exception):
     """Every task waits, and no timer, thread or file descriptor is left that could wake one.
 
     Raised out of ``run_until_complete`` (not into a task), by a `VirtualTimeLoop`. The message lists the

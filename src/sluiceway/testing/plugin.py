@@ -1,8 +1,8 @@
 """The pytest plugin: ``@pytest.mark.virtual_time`` and the fixture ``virtual_time``.
 
 It rides on pytest-asyncio (1.4 and later, whose hook chooses a test's event loop) and leaves a suite that
-uses neither marker nor fixture as it found it. Every pytest on a machine with sluiceway loads this file, so it
-imports nothing but pytest, and the loop only when the first test asks for it.
+uses neither marker nor fixture as it found it. Every pytest on a machine with sluiceway loads this file, so
+it imports nothing but pytest, and the loop only when the first test asks for it.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class _Loops:
     """Chooses the loop of every test, once one test wants virtual time: pytest-asyncio asks for all."""
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)
-    def pytest_asyncio_loop_factories(
-        self, item: pytest.Item
-    ) -> Generator[None, LoopFactories | None, LoopFactories]:
+    def pytest_asyncio_loop_factories(self, item: pytest.Item) -> Generator[None, LoopFactories | None, LoopFactories]:
         import asyncio  # noqa: PLC0415 - see the module's docstring
 
         from sluiceway.testing.virtual_time import VirtualTimeLoop  # noqa: PLC0415 - likewise
