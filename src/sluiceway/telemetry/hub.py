@@ -1,0 +1,164 @@
+"""Where every call's events go: found out once, when the call starts.
+
+`observe` stands on the path of every call. With nothing configured it makes one probe (a span that does not record)
+and three cheap checks, and leaves the call with a sink that passes only warnings on. Otherwise the call gets a
+`Hearing`: the tuple of sinks that hear it, in the order trace, metrics, sessions, listeners, log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from opentelemetry.trace import INVALID_SPAN, SpanKind
+
+from . import logs, metrics, spans
+from .conventions import CALL_NAME
+
+if TYPE_CHECKING:
+    from sluiceway.call import Call, Run
+    from sluiceway.events import Event, Sink
+
+
+class Scope(Protocol):
+    """A session, as far as calls know it.
+
+    If it has an attribute `id` (a str), spans carry that as `session.id` and log lines as `session_id`.
+    """
+
+    def admit(self, call: Call) -> None:
+        """Let *call* begin.
+
+        It only decides: another scope may still refuse, so counting begins with `CallStarted`. Nothing is awaited
+        between the two.
+
+        Raises:
+            SessionClosed: the session takes no new calls.
+        """
+
+    def hear(self, event: Event) -> None:
+        """Take in *event*; what it raises is logged once."""
+
+
+scopes: Final[ContextVar[tuple[Scope, ...]]] = ContextVar("sluiceway_scopes", default=())
+"""The sessions around the running code, innermost first; every one of them hears its calls."""
+
+process_scopes: Final[list[Scope]] = []
+"""Sessions that hear every call of the process."""
+
+attached: Final[dict[object, tuple[Scope, ...]]] = {}
+"""Sessions that hear every call through a layer object, by that object."""
+
+_listeners: Final[list[Sink]] = []
+
+
+class Hearing:
+    """Who hears one call, and what was found out for it.
+
+    Attributes:
+        sinks: called in order with every event.
+        trace: the call's record of spans; None if it does not record.
+        session: the innermost session's id; None outside one.
+    """
+
+    __slots__ = ("session", "sinks", "trace")
+
+    def __init__(self, sinks: tuple[Sink, ...], trace: spans.CallTrace | None, session: str | None) -> None:
+        self.sinks = sinks
+        self.trace = trace
+        self.session = session
+
+    def hear(self, event: Event) -> None:
+        """Tell *event* to every sink; one that raises is logged once and disturbs neither the call nor the others."""
+        for sink in self.sinks:
+            try:
+                sink(event)
+            except Exception as error:  # noqa: BLE001 - a sink is the last thing that may break a call
+                logs.broken(sink, error)
+
+
+def observe(run: Run, call: Call) -> None:
+    """Find out who hears *call*, which is about to start; runs in the call's own context.
+
+    Raises:
+        SessionClosed: a session around the call takes no new ones. Nothing else is ever raised.
+    """
+    heard = scopes.get()
+    if process_scopes or attached:
+        heard = _everybody(heard, run.layers)
+    for scope in heard:
+        scope.admit(call)
+    trace = None
+    span = spans.start(f"call {run.name}", None, SpanKind.INTERNAL, {CALL_NAME: run.name})
+    if span is not INVALID_SPAN:
+        trace = spans.follow(span, run)
+    metered = metrics.enabled()
+    told = logs.enabled()
+    if trace is None and not (heard or metered or told or _listeners):
+        run.sink = _warnings
+        return
+    session = getattr(heard[0], "id", None) if heard else None
+    sinks = [scope.hear for scope in heard]
+    if trace is not None:
+        trace.session = session
+        sinks.insert(0, trace.hear)
+    if metered:
+        sinks.insert(trace is not None, metrics.hear)
+    sinks += _listeners
+    sinks.append(logs.hear if told else _warnings)
+    run.facts = hearing = Hearing(tuple(sinks), trace, session)
+    run.sink = hearing.hear
+    run.listening = True
+    run.detailed = trace is not None and spans.detailed()
+
+
+def publish(event: Event) -> None:
+    """Tell *event*, a fact outside any call, to the sessions around, to listeners, metrics and the log."""
+    sinks = [scope.hear for scope in _everybody(scopes.get(), ())]
+    if metrics.enabled():
+        sinks.insert(0, metrics.hear)
+    Hearing((*sinks, *_listeners, logs.hear), None, None).hear(event)
+
+
+def listen(sink: Sink) -> Sink:
+    """Have *sink* hear every event of the process from the next call on, until `unlisten`; return it.
+
+    It is called where the event happens and must not block. What it raises is logged once.
+
+    Raises:
+        TypeError: *sink* is not callable, or is a coroutine function: nobody would await it.
+    """
+    if not callable(sink) or asyncio.iscoroutinefunction(sink):
+        raise TypeError(f"sink={sink!r} must be a plain function of one event")
+    _listeners.append(sink)
+    return sink
+
+
+def unlisten(sink: Sink) -> None:
+    """Let *sink* hear no calls that start from now on.
+
+    Raises:
+        ValueError: it does not listen.
+    """
+    if sink not in _listeners:
+        raise ValueError(f"{sink!r} does not listen")
+    _listeners.remove(sink)
+
+
+def _everybody(around: tuple[Scope, ...], layers: tuple[Any, ...]) -> tuple[Scope, ...]:
+    """Return the scopes *around*, those attached to one of *layers*, and the process's; each once, in this order."""
+    found = list(around)
+    for layer in layers:
+        found += attached.get(layer, ())
+    found += process_scopes
+    return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
+
+
+def _warnings(event: Event) -> None:
+    if type(event) in logs.WARNINGS:
+        try:
+            logs.hear(event)
+        except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
+            logs.broken(logs.hear, error)
