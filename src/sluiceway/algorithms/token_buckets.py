@@ -1,0 +1,155 @@
+"""Several token buckets, taken at once or not at all."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from sluiceway.algorithms.rates import EPSILON, at_least_zero, padded, rate_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class TokenBuckets:
+    """Requests, tokens and what else is counted per window, as one limiter (see :mod:`.limiter`).
+
+    ``level = min(capacity, level + rate * dt)`` with ``rate = limit / window`` per second and
+    ``capacity = max(1, rate * burst)``; a cost waits ``(cost - level) / rate`` seconds.
+
+    A cost above the capacity is admitted at a full bucket and leaves a debt: with 0.9 s of burst a limit of 30,000
+    tokens a minute holds 450, and a call of 2,000 must pass. A rolling window that begins with a full bucket sees
+    up to ``limit + capacity``: a burst as large as the limit lets twice the limit through.
+
+    Args:
+        limits: ``(limit, window in seconds)`` of each bucket.
+        burst: seconds' worth of the rate that a bucket holds.
+
+    Raises:
+        ValueError: there are no limits, or one of the numbers is not above 0.
+    """
+
+    __slots__ = ("_at", "_burst", "_levels", "_limits", "_specs", "_until")
+
+    def __init__(self, limits: Sequence[tuple[float, float]], burst: float = 0.9) -> None:
+        if not limits:
+            raise ValueError(f"limits={limits!r} must name at least one (limit, window)")
+        self._burst = at_least_zero(burst, "burst")
+        self._specs = self._specified(limits)
+        self._limits = tuple(float(limit) for limit, _ in limits)
+        self._levels = [capacity for _, capacity, _ in self._specs]
+        self._at = -math.inf  # of _levels; in a pause its end, so that one comparison finds both
+        self._until = -math.inf
+
+    def _specified(self, limits: Sequence[tuple[float, float]]) -> tuple[tuple[float, float, float], ...]:
+        rates = [rate_of(limit, window) for limit, window in limits]
+        capacities = [max(1.0, rate * self._burst) for rate in rates]
+        return tuple((r, c, -EPSILON * c) for r, c in zip(rates, capacities, strict=True))
+
+    def take(self, costs: Sequence[float], now: float) -> float:
+        """Return 0.0 and take all *costs*, or return the seconds to wait and take nothing."""
+        elapsed = now - self._at
+        if elapsed < 0.0:
+            if self._at == self._until:
+                return padded(self._until - now, now)
+            now = self._at
+            elapsed = 0.0
+        left = []
+        for level, cost, (rate, capacity, hair) in zip(self._levels, costs, self._specs, strict=False):
+            filled = level + rate * elapsed
+            if filled > capacity:
+                # What was learnt stays, but does not grow.
+                filled = capacity if level < capacity else level  # noqa: FURB136 - max() costs a call on the hot path
+            rest = filled - cost
+            if rest < hair and cost and (cost <= capacity or filled - capacity < hair):
+                return self.wait(costs, now)
+            left.append(rest)
+        self._levels = left
+        self._at = now
+        return 0.0
+
+    def wait(self, costs: Sequence[float], now: float) -> float:
+        """Return the seconds until all *costs* could be taken; 0.0 for now."""
+        if self._paused(now):
+            return padded(self._until - now, now)
+        longest = 0.0
+        for level, cost, (rate, capacity, hair) in zip(self.levels(now), costs, self._specs, strict=False):
+            spare = level - min(cost, capacity)
+            if spare < hair and cost:
+                longest = max(longest, -spare / rate)
+        return longest and padded(longest + max(0.0, self._at - now), now)
+
+    def give(self, costs: Sequence[float], now: float, at: float | None = None) -> None:
+        """Hand back an unused permit of *costs*."""
+        self.adjust([-cost for cost in costs], now, at)
+
+    def adjust(self, deltas: Sequence[float], now: float, at: float | None = None) -> None:  # noqa: ARG002 - a bucket keeps no entries
+        """Settle by *deltas*: charge what is positive, into debt if need be, refund what is negative."""
+        self._advance(now)
+        levels = self._levels
+        for i, delta in enumerate(deltas):
+            if delta > 0.0:
+                levels[i] -= delta
+            elif delta < 0.0:
+                levels[i] = min(levels[i] - delta, max(levels[i], self._top(i, now)))
+
+    def learn(self, i: int, remaining: float, now: float, *, raise_to: float | None = None) -> None:
+        """Lower level *i* to *remaining*; raise it to *raise_to* if given, up to the whole limit."""
+        self._advance(now)
+        level = min(self._levels[i], remaining)
+        if raise_to is not None and raise_to > level:
+            level = max(level, min(raise_to, 1.0 if self._paused(now) else self._limits[i]))
+        self._levels[i] = level
+
+    def pause(self, until: float, now: float | None = None) -> None:
+        """Admit nothing before *until*; see :mod:`.limiter`."""
+        if now is not None:
+            self._advance(now)
+        if until <= self._at:
+            return
+        self._levels = [min(level, 1.0) for level in self._levels]
+        self._at = self._until = until
+
+    def resize(self, limits: Sequence[tuple[float, float]], now: float) -> None:
+        """Change the rates; the levels stay, as far as the new capacities hold them.
+
+        Raises:
+            ValueError: there are more or fewer limits than before, or one of the numbers is not above 0.
+        """
+        if len(limits) != len(self._specs):
+            raise ValueError(f"limits={limits!r} must have {len(self._specs)} entries, as before")
+        self._advance(now)
+        specs = self._specified(limits)
+        self._limits = tuple(float(limit) for limit, _ in limits)
+        for i, level in enumerate(self._levels):
+            learnt = level > self._specs[i][1]
+            self._levels[i] = min(level, self._limits[i] if learnt else specs[i][1])
+        self._specs = specs
+
+    def largest(self, i: int) -> float:
+        """Return the whole limit of bucket *i*: larger costs are the caller's to refuse."""
+        return self._limits[i]
+
+    def levels(self, now: float) -> tuple[float, ...]:
+        """Return what each bucket holds at *now*, negative in debt."""
+        elapsed = max(0.0, now - self._at)
+        return tuple(
+            max(level, min(capacity, level + rate * elapsed))
+            for level, (rate, capacity, _) in zip(self._levels, self._specs, strict=True)
+        )
+
+    def _top(self, i: int, now: float) -> float:
+        """To where a refund may lift level *i*: those who were refused during a pause get no burst after it."""
+        return 1.0 if self._paused(now) else self._specs[i][1]
+
+    def _paused(self, now: float) -> bool:
+        return now < self._until == self._at
+
+    def _advance(self, now: float) -> None:
+        if now > self._at:
+            self._levels = list(self.levels(now))
+            self._at = now
+
+    def __repr__(self) -> str:
+        limits = ", ".join(f"{limit:g} at {spec[0]:g}/s" for limit, spec in zip(self._limits, self._specs, strict=True))
+        return f"<TokenBuckets {limits}, burst {self._burst:g} s>"
