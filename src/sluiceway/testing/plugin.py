@@ -41,14 +41,15 @@ def virtual_time() -> Callable[[Coroutine[Any, Any, Any]], Any]:
 @pytest.hookimpl(wrapper=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
     """Bring in the choice of loops when the first test wants it, before pytest-asyncio asks for it."""
-    if _wanted(metafunc.definition) and inspect.iscoroutinefunction(inspect.unwrap(metafunc.function)):
+    if _wanted(metafunc.definition):
         plugins = metafunc.config.pluginmanager
         caller = getattr(plugins.hook, _HOOK, None)
-        if caller is None or not caller.has_spec():
+        if caller is not None and caller.has_spec():
+            if not plugins.has_plugin(_LOOPS):
+                plugins.register(_Loops(), _LOOPS)
+        elif inspect.iscoroutinefunction(metafunc.function):
             where = metafunc.definition.nodeid
             pytest.fail(f"{where}: virtual time needs pytest-asyncio 1.4 or later", pytrace=False)
-        if not plugins.has_plugin(_LOOPS):
-            plugins.register(_Loops(), _LOOPS)
     return (yield)
 
 

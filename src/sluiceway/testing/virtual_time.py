@@ -68,6 +68,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
 
     _scheduled: list[_Timer]  # asyncio's own heap of timers
+    _closed = True  # until asyncio has made the loop, or its __del__ misses it after an error before that
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
         if not patience >= 0:
