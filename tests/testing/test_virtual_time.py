@@ -286,19 +286,26 @@ def test_run_forever_waits_for_the_outside():
 
 
 @pytest.mark.real
-def test_a_socket_is_waited_for_in_earnest():
-    """While a file descriptor is watched no timer is jumped to."""
+def test_a_socket_is_waited_for_in_earnest(monkeypatch):
+    """While a file descriptor is watched no timer is jumped to, though the peer sends only once the loop blocks."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
+    blocked = threading.Event()
+
+    def send():
+        assert blocked.wait(10)
+        theirs.send(b"hello")
 
     async def main():
         loop = asyncio.get_running_loop()
-        thread = threading.Thread(target=theirs.send, args=(b"hello",))
-        loop.call_soon(thread.start)
+        wait = loop._watch.wait
+        monkeypatch.setattr(loop._watch, "wait", lambda timeout: blocked.set() or wait(timeout))
+        thread = threading.Thread(target=send)
+        thread.start()
         async with asyncio.timeout(60):
             received = await loop.sock_recv(ours, 5)
         thread.join()
-        return received, loop.time() < 60
+        return received, 0 < loop.time() < 60
 
     with ours, theirs:
         assert (b"hello", True) == run(main())
