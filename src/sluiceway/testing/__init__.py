@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sluiceway.testing.deadlock import Deadlock
+    from sluiceway.testing.disabled import disabled
     from sluiceway.testing.faults import faulty
     from sluiceway.testing.openai_shapes import chunks, completion, openai_error
     from sluiceway.testing.scripted import ScriptedProvider, ScriptExhausted, after, hang
@@ -25,6 +26,7 @@ __all__ = [
     "after",
     "chunks",
     "completion",
+    "disabled",
     "faulty",
     "hang",
     "openai_error",
@@ -34,6 +36,7 @@ __all__ = [
 
 _NAMES = {
     "deadlock": ("Deadlock",),
+    "disabled": ("disabled",),
     "faults": ("faulty",),
     "openai_shapes": ("chunks", "completion", "openai_error"),
     "scripted": ("ScriptExhausted", "ScriptedProvider", "after", "hang"),

@@ -1,0 +1,307 @@
+"""The one waiting room: try without waiting, else queue, hand over, hand back.
+
+Every layer that makes callers wait uses it. A limiter is a pure machine that is told the time; the room asks it for
+the head of the queue only, wakes exactly that one, and keeps a single timer for all who wait. Polling is unfair and
+hot, reserving and then sleeping cannot re-time the sleepers after a cancellation, a pause or a change of rate, and
+waking everybody costs O(n) an admission.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from asyncio import CancelledError
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .expiry import Wheel, one_loop_at_a_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if TYPE_CHECKING:
+    from .call import Call
+
+_EPS = 1e-9
+_SWEEP = 64  # cancelled waiters are left in the queue until so many of them are more than half of it
+
+
+class Limiter(Protocol):
+    """What a room asks of a limiter, in whatever form the two count their costs; see `algorithms.limiter`."""
+
+    def take(self, costs: Any, now: float) -> float | None:
+        """Take *costs* and return 0.0; or take nothing and return the seconds to wait, None until somebody leaves."""
+
+    def give(self, costs: Any, now: float) -> None:
+        """Give back *costs* that were taken and not used."""
+
+
+class Waiter:
+    """One caller in the queue."""
+
+    __slots__ = ("again", "call", "costs", "counted", "future", "out", "rank")
+
+    def __init__(self, future: asyncio.Future[bool], costs: Any, call: Call | None, now: float) -> None:
+        """Wait on *future* for *costs*; the queue's discipline looks at *call*, None for a block of code."""
+        self.future = future
+        self.costs = costs
+        self.call = call
+        self.again = call is not None and call.attempt > 1
+        self.rank = call.run.started_at if self.again and call is not None else now
+        self.counted = False  # it gave up and stands dead in the queue
+        self.out = False  # it left the queue
+
+    def fire(self) -> None:
+        """Its `max_wait` is over."""
+        if not self.future.done():
+            self.future.set_result(False)
+
+
+class Queue(Protocol):
+    """Who is next; one object for each waiting room."""
+
+    def push(self, waiter: Waiter) -> None:
+        """Add *waiter*."""
+
+    def head(self) -> Waiter:
+        """Return who is next; the queue is not empty."""
+
+    def pop(self) -> Waiter:
+        """Remove who is next, and return it."""
+
+    def sweep(self) -> None:
+        """Let go of the waiters whose future is done, and mark them `out`."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Waiter]: ...
+
+
+class Discipline(Protocol):
+    """The setting `queue=` of a waiting layer: makes the queue of each of its rooms."""
+
+    def open(self) -> Queue:
+        """Return a new, empty queue."""
+
+
+class Fifo:
+    """First come, first served: a heavy call gets its turn, and none is passed by lighter ones.
+
+    A further attempt of a call keeps the rank of the call's start: it does not begin at the end again.
+    """
+
+    def open(self) -> Queue:
+        """Return a new, empty queue."""
+        return _FifoQueue()
+
+    def __repr__(self) -> str:
+        return "Fifo()"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Fifo
+
+    def __hash__(self) -> int:
+        return hash(Fifo)
+
+
+class _FifoQueue:
+    """Two lanes: those who come for the first time, in order, and those who come again, by their first rank."""
+
+    __slots__ = ("_again", "_numbers", "_waiters")
+
+    def __init__(self) -> None:
+        self._waiters: deque[Waiter] = deque()
+        self._again: list[tuple[float, int, Waiter]] = []
+        self._numbers = itertools.count()
+
+    def push(self, waiter: Waiter) -> None:
+        if waiter.again:
+            heapq.heappush(self._again, (waiter.rank, next(self._numbers), waiter))
+        else:
+            self._waiters.append(waiter)
+
+    def head(self) -> Waiter:
+        again = self._again
+        if again and not (self._waiters and self._waiters[0].rank < again[0][0]):
+            return again[0][2]
+        return self._waiters[0]
+
+    def pop(self) -> Waiter:
+        waiter = self.head()
+        if waiter.again:
+            heapq.heappop(self._again)
+        else:
+            self._waiters.popleft()
+        return waiter
+
+    def sweep(self) -> None:
+        for waiter in self:
+            waiter.out = waiter.future.done()
+        self._waiters = deque(waiter for waiter in self._waiters if not waiter.out)
+        self._again = [entry for entry in self._again if not entry[2].out]
+        heapq.heapify(self._again)
+
+    def __len__(self) -> int:
+        return len(self._waiters) + len(self._again)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        yield from (entry[2] for entry in self._again)
+        yield from self._waiters
+
+
+class WaitingRoom:
+    """Admits callers through one limiter, in the order of one queue.
+
+    Args:
+        limiter: what admits.
+        queue: who is next.
+        slack: seconds by which a wake-up may be put off, so that one timer admits several; 0 wakes for each.
+    """
+
+    __slots__ = ("_due", "_gone", "_loop", "_pending", "_timer", "limiter", "queue", "slack")
+
+    def __init__(self, limiter: Limiter, queue: Queue, slack: float = 0.0) -> None:
+        self.limiter = limiter
+        self.queue = queue
+        self.slack = slack
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._gone = 0
+        self._pending = False
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self.queue) - self._gone
+
+    def time(self) -> float:
+        """Return the time of the event loop that runs, else of the one that did; 0 if none ever did."""
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return 0.0 if self._loop is None else self._loop.time()
+
+    def try_acquire(self, costs: Any, now: float) -> bool:
+        """Take *costs* if nobody waits and they fit; True if taken."""
+        return not (self.queue and self._anyone()) and self.limiter.take(costs, now) == 0.0
+
+    async def wait(
+        self,
+        costs: Any,
+        loop: asyncio.AbstractEventLoop,
+        call: Call | None = None,
+        patience: Wheel | None = None,
+    ) -> bool:
+        """Queue for *costs*; True when they are taken, False when *patience* ran out first.
+
+        On cancellation what was granted already goes back, and the next is served.
+        """
+        if loop is not self._loop:
+            self._move_to(loop)
+        waiter = Waiter(loop.create_future(), costs, call, loop.time())
+        self.queue.push(waiter)
+        if self._timer is None or self.queue.head() is waiter:
+            self.serve()
+        if patience is not None and not waiter.future.done():
+            patience.add(waiter, loop)
+        try:
+            granted = await waiter.future
+        except CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled() and waiter.future.result():
+                self.limiter.give(costs, loop.time())
+            else:
+                self._left(waiter)
+            self._serve_soon()
+            raise
+        finally:
+            if patience is not None:
+                patience.discard(waiter)
+        if not granted:
+            self._left(waiter)
+            self._serve_soon()
+        return granted
+
+    def release(self, costs: Any, now: float) -> None:
+        """Give *costs* back to the limiter, and serve whoever fits now."""
+        self.limiter.give(costs, now)
+        if self.queue:
+            self.serve()
+
+    def serve(self) -> None:
+        """Admit from the head of the queue as long as it fits; then set the timer for the one who is next."""
+        self._pending = False
+        loop = self._loop
+        if loop is None:
+            return
+        queue = self.queue
+        take = self.limiter.take
+        now = loop.time()
+        while queue:
+            waiter = queue.head()
+            if waiter.future.done():
+                self._drop_head()
+                continue
+            wait = take(waiter.costs, now)
+            if wait == 0.0:
+                queue.pop()
+                waiter.future.set_result(True)
+                continue
+            if wait is None:
+                break
+            self._wake_at(now + max(wait, self.slack))
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _anyone(self) -> bool:
+        """Whether a live waiter stands in the queue; the dead ones in front of it are dropped on the way."""
+        queue = self.queue
+        while queue and queue.head().future.done():
+            self._drop_head()
+        return bool(queue)
+
+    def _drop_head(self) -> None:
+        waiter = self.queue.pop()
+        waiter.out = True
+        if waiter.counted:
+            self._gone -= 1
+
+    def _wake_at(self, due: float) -> None:
+        if self._timer is not None:
+            if self._due <= due + _EPS:
+                return  # wakes early enough, and decides anew then
+            self._timer.cancel()
+        assert self._loop is not None
+        self._due = due
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.serve()
+
+    def _left(self, waiter: Waiter) -> None:
+        """*waiter* gave up; it stays in the queue as a dead one until its turn or a sweep."""
+        if waiter.out:
+            return
+        waiter.counted = True
+        self._gone += 1
+        if self._gone > _SWEEP and self._gone * 2 > len(self.queue):
+            self.queue.sweep()
+            self._gone = 0
+
+    def _serve_soon(self) -> None:
+        """Many who leave in one tick serve once."""
+        if not self._pending and self._loop is not None:
+            self._pending = True
+            self._loop.call_soon(self.serve)
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve another event loop, after `asyncio.run` ended with callers still in the queue."""
+        one_loop_at_a_time(self._loop, "waiting layer")
+        self._loop = loop
+        self._timer = None
+        self._pending = False
+        self._gone = 0
+        self.queue.sweep()

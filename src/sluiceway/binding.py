@@ -1,0 +1,387 @@
+"""The one wrapt edge: layers and a function make a bound function.
+
+However many decorators are stacked, there is one proxy and one `Call`: a decorator on a bound function makes a new
+proxy of the same raw function with its layer in front. (Eight stacked proxies cost seven times as much.)
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import warnings
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import wrapt
+
+from .call import Attempt, Call, Run, begin, current, within
+from .errors import Rejected, TimedOut
+from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
+from .order import PipelineWarning, check
+from .providers.usage import usage_of
+from .streaming import BoundStream, Generated, Opened, Pump, drive, generate, is_stream, pull
+
+if TYPE_CHECKING:
+    from .layer import Layer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _unobserved(_run: Run, _call: Call) -> None:
+    """Nobody observes."""
+
+
+class _Switch:
+    """What is set once from above: who observes calls, and whether layers are passed through in tests."""
+
+    __slots__ = ("disabled", "observe")
+
+    def __init__(self) -> None:
+        self.disabled = 0
+        self.observe: Callable[[Run, Call], None] = _unobserved
+
+
+switch = _Switch()
+
+_NOT_ASYNC = (
+    "{name} is not asynchronous: sluiceway's layers wrap `async def` functions. For OpenAI use `AsyncOpenAI` "
+    "instead of `OpenAI` and `await` its calls"
+)
+
+
+# ------------------------------------------------------------------ the innermost step
+
+
+async def invoke(call: Call) -> Any:
+    """Call the provider once, as an attempt."""
+    run = call.run
+    now = run.loop.time()
+    attempts = run.attempts
+    run.last = attempt = Attempt(len(attempts) + 1, now)
+    attempts.append(attempt)
+    if run.listening:
+        run.sink(AttemptStarted(now, call, attempt))
+    token = current.set(call)
+    try:
+        result = call.function(*call.args, **call.kwargs)
+        if type(result) is CoroutineType:
+            result = await result
+        elif not is_stream(result):
+            result = await _awaitable(result, run.name)
+    except BaseException as error:
+        current.reset(token)
+        _failed(call, attempt, error)
+        raise
+    current.reset(token)
+    if is_stream(result):
+        await _through(call, attempt, pull(call, attempt, result))
+        return None
+    attempt.result = result
+    attempt.usage = usage_of(result)
+    attempt.outcome = "ok"
+    attempt.ended_at = now = run.loop.time()
+    if run.listening:
+        run.sink(AttemptFinished(now, call, attempt))
+    return result
+
+
+async def invoke_generator(call: Call) -> None:
+    """Call an async generator function once, as an attempt."""
+    run = call.run
+    now = run.loop.time()
+    run.last = attempt = Attempt(len(run.attempts) + 1, now)
+    run.attempts.append(attempt)
+    if run.listening:
+        run.sink(AttemptStarted(now, call, attempt))
+    await _through(call, attempt, generate(call, attempt, call.function(*call.args, **call.kwargs)))
+
+
+async def _through(call: Call, attempt: Attempt, items: Awaitable[None]) -> None:
+    """Run a stream to its end and close the record of its attempt."""
+    try:
+        await items
+    except BaseException as error:
+        attempt.usage = attempt.reader.usage if attempt.reader is not None else None
+        _failed(call, attempt, error)
+        raise
+    attempt.usage = attempt.reader.usage
+    attempt.outcome = "ok"
+    attempt.ended_at = now = call.run.loop.time()
+    if call.run.listening:
+        call.run.sink(AttemptFinished(now, call, attempt))
+
+
+def _failed(call: Call, attempt: Attempt, error: BaseException) -> None:
+    run = call.run
+    attempt.error = error
+    attempt.outcome = "error" if isinstance(error, Exception) else "cancelled"
+    attempt.ended_at = now = run.loop.time()
+    response = getattr(error, "response", None)
+    if response is not None and attempt.status is None:
+        attempt.status = getattr(error, "status_code", None)
+        attempt.headers = getattr(response, "headers", None)
+    if run.listening:
+        run.sink(AttemptFinished(now, call, attempt))
+
+
+# ------------------------------------------------------------------ the pipeline as one function
+
+
+class Chain:
+    """Layers put together around the innermost step; made once, serves any number of functions and calls."""
+
+    __slots__ = ("_generator", "_plain", "layers", "name")
+
+    def __init__(self, layers: Sequence[Layer], name: str | None = None) -> None:
+        """Put *layers* together, outermost first; *name* stands for the function's own in spans and logs.
+
+        Raises:
+            ValueError: the same stateful layer stands twice in it.
+        """
+        self.layers = tuple(layers)
+        self.name = name
+        self._plain: Callable[[Call], Awaitable[Any]] | None = None
+        self._generator: Callable[[Call], Awaitable[Any]] | None = None
+
+    @property
+    def plain(self) -> Callable[[Call], Coroutine[Any, Any, Any]]:
+        """The layers around a call of a coroutine function."""
+        if self._plain is None:
+            self._plain = compose(self.layers, invoke)
+        return self._plain  # type: ignore[return-value]
+
+    @property
+    def generator(self) -> Callable[[Call], Coroutine[Any, Any, Any]]:
+        """The layers around a call of an async generator function."""
+        if self._generator is None:
+            self._generator = compose(self.layers, invoke_generator)
+        return self._generator  # type: ignore[return-value]
+
+
+def compose(layers: Sequence[Layer], proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Awaitable[Any]]:
+    """Return *proceed* with *layers* around it, the first outermost."""
+    for layer in reversed(layers):
+        proceed = layer.around(proceed)
+    return proceed
+
+
+async def run_call(
+    chain: Chain,
+    function: Callable[..., Any],
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    instance: Any = None,
+) -> Any:
+    """Run one call of *function* through *chain*; a stream comes back suspended behind a proxy."""
+    if switch.disabled:
+        result = function(*args, **kwargs)
+        return result if is_stream(result) else await _awaitable(result, name)
+    context = copy_context()
+    call = begin(function, args, kwargs, instance, chain.layers, name, context)
+    run = call.run
+    context.run(switch.observe, run, call)
+    proceed = chain.plain if call.hints.deadline is None else functools.partial(_by_deadline, chain.plain)
+    if run.listening:
+        run.sink(CallStarted(run.started_at, call))
+    coroutine = proceed(call)
+    try:
+        out = await drive(context, coroutine)
+    except BaseException as error:
+        finish(call, error)
+        raise
+    if isinstance(out, Opened):
+        return BoundStream(out.value, Pump(coroutine, call, finish))
+    if run.listening:
+        finish(call, None)
+    return out
+
+
+async def _by_deadline(proceed: Callable[[Call], Awaitable[Any]], call: Call) -> Any:
+    """Hold a call to the deadline that its caller gave, whatever layers it has."""
+    deadline = call.hints.deadline
+    assert deadline is not None
+    with within(call, max(0.0, deadline - call.started_at), "deadline"):
+        return await proceed(call)
+
+
+def start_generator(
+    chain: Chain,
+    function: Callable[..., Any],
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    instance: Any = None,
+) -> Any:
+    """Return the async iterator of one call of an async generator function through *chain*."""
+    if switch.disabled:
+        return function(*args, **kwargs)
+    context = copy_context()
+
+    def start() -> Pump:
+        call = context.run(begin, function, args, kwargs, instance, chain.layers, name, context)
+        context.run(switch.observe, call.run, call)
+        proceed = chain.generator if call.hints.deadline is None else functools.partial(_by_deadline, chain.generator)
+        if call.run.listening:
+            call.run.sink(CallStarted(call.run.started_at, call))
+        return Pump(proceed(call), call, finish)
+
+    return Generated(start)
+
+
+def finish(call: Call, error: BaseException | None) -> None:
+    """Report how *call* ended."""
+    run = call.run
+    if run.listening:
+        now = run.loop.time()
+        run.sink(CallFinished(now, call, outcome_of(error), error, now - run.started_at))
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return the word for how a call ended; see `CallFinished`."""
+    if error is None:
+        return "ok"
+    if isinstance(error, Rejected):
+        return "rejected"
+    if isinstance(error, TimedOut):
+        return "timed out"
+    return "cancelled" if isinstance(error, (CancelledError, GeneratorExit)) else "error"
+
+
+# ------------------------------------------------------------------ the edge
+
+
+class Bound(wrapt.ObjectProxy[Any]):
+    """A function seen through its layers; everything but calling it is the function's own."""
+
+    def __init__(self, function: Callable[..., Any], chain: Chain, *, method: bool = False) -> None:
+        super().__init__(function)
+        name = chain.name or _name_of(function)
+        self._self_chain = chain
+        self._self_method: Bound | None = None
+        start = start_generator if _is_generator(function) else run_call
+        self._self_start = (
+            _as_method(start, chain, function, name) if method else functools.partial(start, chain, function, name)
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a call."""
+        return self._self_start(args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        method = self._self_method
+        if method is None:
+            self._self_method = method = Bound(self.__wrapped__, self._self_chain, method=True)
+            method._self_method = method
+        return method if instance is None else types.MethodType(method, instance)
+
+    def __reduce_ex__(self, protocol: Any) -> str:
+        return str(self.__wrapped__.__qualname__)
+
+
+def _as_method(start: Callable[..., Any], chain: Chain, function: Any, name: str) -> Callable[..., Any]:
+    """Return the start of a call whose first argument is the instance (or class) it is a method of."""
+
+    def start_method(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not args:
+            return start(chain, function, name, args, kwargs)
+        instance = args[0]
+        return start(chain, types.MethodType(function, instance), name, args[1:], kwargs, instance)
+
+    return start_method
+
+
+def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
+    """Return *function* with *layers* around it, outermost first; layers that it has already stay inside.
+
+    Raises:
+        TypeError: *function* is not asynchronous, or not a function.
+        ValueError: the same stateful layer would stand twice in the pipeline.
+    """
+    target: Any = function
+    if isinstance(target, (classmethod, staticmethod)):
+        return type(target)(bind(target.__func__, layers, name))  # type: ignore[return-value]
+    inner: tuple[Layer, ...] = ()
+    chain = chain_of(target)
+    if chain is not None:
+        inner = chain.layers
+        name = name or chain.name
+        target = _unbound(target)
+    require_async(target)
+    everything = (*layers, *inner)
+    new = [finding for finding in check(everything) if finding not in check(inner)]
+    for finding in new:
+        warnings.warn(f"{name or _name_of(target)}: {finding}", PipelineWarning, stacklevel=3)
+    return Bound(target, Chain(everything, name))  # type: ignore[return-value]
+
+
+def chain_of(function: Any) -> Chain | None:
+    """Return the chain of a bound function, None of any other object."""
+    target = function
+    if type(function) in (
+        types.MethodType,
+        classmethod,
+        staticmethod,
+    ):  # by type: a proxy of a method is an instance too
+        target = function.__func__
+    return target._self_chain if type(target) is Bound else None  # noqa: SLF001 - wrapt's way to keep it from the function
+
+
+def _unbound(function: Any) -> Any:
+    """Return the raw function of a bound one; a method of an instance stays one."""
+    target: Any = function
+    if type(target) is types.MethodType:
+        return types.MethodType(target.__func__.__wrapped__, target.__self__)
+    return target.__wrapped__
+
+
+def layers_of(function: Callable[..., Any]) -> tuple[Layer, ...]:
+    """Return the layers around *function*, outermost first; none if it is not bound."""
+    chain = chain_of(function)
+    return () if chain is None else chain.layers
+
+
+def require_async(function: Any) -> None:
+    """Refuse what is known not to be asynchronous; what only its first call can tell passes.
+
+    Raises:
+        TypeError: *function* is not callable, is a class, or is a synchronous function.
+    """
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(
+            f"{type(function).__name__} object is no function that layers could wrap: give an `async def` function"
+        )
+    inner = inspect.unwrap(function)
+    if any(_known_async(f) for f in (function, inner, _called(function))):
+        return
+    plain = inner.__func__ if isinstance(inner, types.MethodType) else inner
+    if isinstance(plain, types.FunctionType) and plain.__name__ != "<lambda>":
+        raise TypeError(_NOT_ASYNC.format(name=_name_of(function)))
+
+
+def _called(function: Any) -> Any:
+    """Return the code that runs when the object *function* is called."""
+    return getattr(type(function), "__call__", None)  # noqa: B004 - the code is wanted, not whether there is some
+
+
+def _known_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _is_generator(function: Any) -> bool:
+    return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(_called(function))
+
+
+async def _awaitable(result: Any, name: str) -> Any:
+    if not inspect.isawaitable(result):
+        raise TypeError(_NOT_ASYNC.format(name=name))
+    return await result
+
+
+def _name_of(function: Any) -> str:
+    name = getattr(function, "__qualname__", None) or getattr(getattr(function, "func", None), "__qualname__", None)
+    return str(name or type(function).__qualname__).rpartition("<locals>.")[2]

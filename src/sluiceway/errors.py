@@ -1,0 +1,126 @@
+"""Every error that sluiceway raises itself.
+
+A provider's own error passes through unchanged; these are what the layers add::
+
+    SluicewayError
+    |-- Rejected                    the call was refused before it reached the provider
+    |   |-- RateLimited             it would wait longer for a rate limit than it may
+    |   |-- BoundExceeded           it would wait longer for a place in flight than it may
+    |   |-- QueueFull               too many calls wait already
+    |   |-- CostTooLarge            it costs more than the whole limit: waiting cannot help
+    |   |-- CircuitOpen             the circuit is open
+    |   `-- SessionClosed           the session drains or has ended
+    |-- TimedOut (TimeoutError)     a limit of `timed` or a deadline passed
+    |-- ReentrantUse (RuntimeError) a call waits for a permit that itself holds
+    `-- MissingExtra (ImportError)  an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SluicewayError(Exception):
+    """Base of every error that sluiceway raises itself."""
+
+
+class Rejected(SluicewayError):
+    """The call was refused before it reached the provider: nothing was sent, nothing is owed.
+
+    Attributes:
+        retry_after: seconds after which trying again makes sense; None if unknown or never.
+        layer: the name of the layer that refused.
+    """
+
+    def __init__(self, message: str, *, layer: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.layer = layer
+        self.retry_after = retry_after
+
+
+class RateLimited(Rejected):
+    """The call would wait longer for a rate limit than its `max_wait` allows."""
+
+
+class BoundExceeded(Rejected):
+    """The call would wait longer for a place in flight than its `max_wait` allows."""
+
+
+class QueueFull(Rejected):
+    """As many calls wait for this limit as its `max_queue` allows."""
+
+
+class CostTooLarge(Rejected):
+    """The call alone costs more than the whole limit, so that no wait could ever admit it.
+
+    Attributes:
+        cost: what the call would take.
+        limit: all that there is per `window`.
+        unit: `"requests"`, `"tokens"`, `"input tokens"` or `"output tokens"`.
+        window: seconds that the limit is for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        layer: str = "",
+        cost: float = 0.0,
+        limit: float = 0.0,
+        unit: str = "",
+        window: float = 0.0,
+    ) -> None:
+        super().__init__(message, layer=layer)
+        self.cost = cost
+        self.limit = limit
+        self.unit = unit
+        self.window = window
+
+
+class CircuitOpen(Rejected):
+    """The circuit is open: the provider failed too often lately, or somebody isolated it by hand."""
+
+
+class SessionClosed(Rejected):
+    """The session drains or has ended and takes no new calls."""
+
+
+class TimedOut(SluicewayError, TimeoutError):
+    """A time limit passed.
+
+    Attributes:
+        limit: the limit in seconds.
+        kind: `"total"` (a limit of `timed`), `"first item"`, `"idle"` or `"deadline"`.
+        elapsed: seconds from the start of what was limited until it ended.
+        spent: where the time of the call went, seconds by layer or attempt.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: float = 0.0,
+        kind: str = "total",
+        elapsed: float = 0.0,
+        spent: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.kind = kind
+        self.elapsed = elapsed
+        self.spent = dict(spent or {})
+
+
+class ReentrantUse(SluicewayError, RuntimeError):
+    """A call asks for a permit of a bound that it holds already, and would wait for itself."""
+
+
+class MissingExtra(SluicewayError, ImportError):
+    """An optional dependency is not installed; the message says which command installs it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency: pip install 'sluiceway[{extra}]'")
+        self.extra = extra

@@ -1,0 +1,186 @@
+"""The facts that layers report.
+
+An event is frozen, is made when its fact is complete, and goes to every sink that hears the call: spans, metrics, logs
+and statistics. Times (`at`, `started_at`) are seconds of the event loop's clock. No event carries a prompt, an answer
+or a key in its repr; `call` leads to the call's arguments for code that was asked to look at them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .call import Attempt, Call
+    from .errors import Rejected
+
+Sink: TypeAlias = "Callable[[Event], None]"
+"""Who hears events. It must not block; what it raises is logged once and never reaches a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at the time `at`, in `call` if it happened inside one."""
+
+    at: float
+    call: Call | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted(Event):
+    """A call entered its outermost layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished(Event):
+    """A call is over, its stream read to the end or abandoned.
+
+    `outcome` is `"ok"`, `"error"`, `"rejected"` (a layer refused it and that was the end), `"timed out"` (one of our
+    limits was the end) or `"cancelled"` (by the caller, or a reader who left its stream).
+    """
+
+    outcome: str
+    error: BaseException | None = field(repr=False)
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted(Event):
+    """A trip to the provider begins; `attempt` is its record, still being filled."""
+
+    attempt: Attempt = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstItem(Event):
+    """The first item of a stream came, `latency` seconds after its attempt began."""
+
+    attempt: Attempt = field(repr=False)
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFinished(Event):
+    """A trip to the provider is over; `attempt` holds its times, outcome, usage, status."""
+
+    attempt: Attempt = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase(Event):
+    """A layer's own part of a call, from `started_at` to `at`: what a flat span is made of.
+
+    Attributes:
+        layer: the layer's name, such as `"bounded"`.
+        name: the phase in words, such as `"bounded wait"`.
+        attributes: what the span says, under their full names (`"sluiceway.bounded.limit"`).
+        error: the error with which the phase ended, if that was its own doing.
+    """
+
+    started_at: float
+    layer: str
+    name: str
+    attributes: Mapping[str, Any]
+    error: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Waited(Phase):
+    """A call waited (or not: a phase of no length) for a permit; `reason` is the layer's name."""
+
+    reason: str = ""
+    granted: bool = True
+    queue_depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BackedOff(Phase):
+    """A retry waited `delay` seconds before attempt number `attempt`, after `cause`."""
+
+    delay: float = 0.0
+    source: str = "backoff"
+    cause: BaseException | None = field(default=None, repr=False)
+    attempt: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CallRejected(Event):
+    """A layer refused the call before it reached the provider."""
+
+    layer: str
+    error: Rejected = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged(Event):
+    """A circuit went from one state to another."""
+
+    layer: str
+    key: object
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPaused(Event):
+    """A key of a limiter takes no calls for `seconds`, since the provider said so."""
+
+    layer: str
+    key: object
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Event):
+    """A reservation was replaced by what the call really took.
+
+    `basis` is `"usage"` (known), `"estimate"` (kept, usage unknown), `"refund"` (never sent), `"refused"` (429: the
+    request is spent, the tokens came back) or `"possibly billed"` (failed after sending, kept).
+    """
+
+    layer: str
+    key: object
+    basis: str
+    reserved: Mapping[str, float]
+    actual: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLevel(Event):
+    """What a limiter has left, at the moment a call passed it."""
+
+    layer: str
+    key: object
+    available: Mapping[str, float]
+    limit: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundLevel(Event):
+    """How full a bound is, at the moment a call passed it."""
+
+    layer: str
+    key: object
+    in_flight: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRateHigh(Event):
+    """More than `threshold` of the calls of the last minute failed."""
+
+    session: str
+    rate: float
+    calls: int
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class SdkRetries(Event):
+    """The provider's SDK retries under our own retries: they multiply. Reported once."""
+
+    retries: int

@@ -1,0 +1,119 @@
+"""Time limits: one deadline of one call, and many equal ones on one timer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .call import Run
+
+_EPS = 1e-9  # without it a jumping clock can re-arm for ever on a rounding error
+
+
+def one_loop_at_a_time(old: asyncio.AbstractEventLoop | None, owner: str) -> None:
+    """Refuse to move state away from an event loop that still runs.
+
+    Raises:
+        RuntimeError: *old* is running, in another thread.
+    """
+    if old is not None and old.is_running():
+        raise RuntimeError(f"one {owner} object is used by two event loops at the same time: make one for each loop")
+
+
+class Scope:
+    """One time limit of one call: cancels whoever drives the call, and takes that cancellation back.
+
+    It keeps the rule of `asyncio.timeout`: if anybody else cancelled the task as well, their cancellation wins. Unlike
+    it, it may outlive a task: a stream opened in one task can be read in another, and each read is cancelled in the
+    task that waits. When nobody waits, the consumer's own code is left alone and the pipeline is ended beside it.
+    """
+
+    __slots__ = ("base", "fired", "hit", "run", "task")
+
+    def __init__(self, run: Run, task: asyncio.Task[object] | None = None) -> None:
+        """Limit *run*; *task* names the task if a layer drives this part in one of its own."""
+        self.run = run
+        self.task = task
+        self.fired = False
+        self.hit: asyncio.Task[object] | None = None
+        self.base = 0 if task is None else task.cancelling()
+
+    def fire(self) -> None:
+        """The time is up."""
+        self.fired = True
+        run = self.run
+        task = self.task
+        if task is None:
+            task = run.task
+            self.base = run.base
+        if task is not None:
+            self.hit = task
+            task.cancel()
+        elif run.pump is not None:
+            run.pump.expire()
+
+    def settle(self) -> bool:
+        """Take our own cancellation back; True if nobody else asked for one since."""
+        task, self.hit = self.hit, None
+        return task is None or task.uncancel() <= self.base
+
+
+class Expiring(Protocol):
+    """What a wheel holds."""
+
+    def fire(self) -> None:
+        """The time is up."""
+
+
+class Wheel:
+    """Many equal delays on one timer of the loop.
+
+    Equal delays expire in the order in which they began, so an insertion-ordered dict is the whole queue and one
+    `call_at`, for its head, serves any number of calls. A loop timer a call costs four times as much.
+    """
+
+    __slots__ = ("_armed", "_live", "_loop", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._live: dict[Expiring, float] = {}
+        self._armed = False
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def add(self, entry: Expiring, loop: asyncio.AbstractEventLoop) -> float:
+        """Fire *entry* after the delay unless it is discarded first; return when that will be."""
+        if loop is not self._loop:  # asyncio.run a second time: the old loop's timers died with it
+            one_loop_at_a_time(self._loop, "timed")
+            self._loop = loop
+            self._live = {}
+            self._armed = False
+        self._live[entry] = when = loop.time() + self.seconds
+        if not self._armed:
+            self._armed = True
+            loop.call_at(when, self._tick, loop)
+        return when
+
+    def discard(self, entry: Expiring) -> None:
+        """Forget *entry*; it need not be there."""
+        self._live.pop(entry, None)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return
+        self._armed = False
+        now = loop.time() + _EPS
+        due = []
+        for entry, when in self._live.items():
+            if when > now:
+                self._armed = True
+                loop.call_at(when, self._tick, loop)
+                break
+            due.append(entry)
+        for entry in due:
+            del self._live[entry]
+            entry.fire()

@@ -1,0 +1,227 @@
+"""What every layer is, and layers in order."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from .binding import Chain, bind, chain_of, compose, invoke, require_async, run_call
+from .client import wrap_client
+from .order import Role, amplification, check
+
+if TYPE_CHECKING:
+    from .call import Call, Proceed
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+
+
+class Layer(ABC):
+    """One behaviour around a call; a decorator and a stage of a pipeline alike.
+
+    A layer object is its state: use one object on two functions and they share the limit; make two and they do not.
+
+    Write one by defining `handle`. Never hold `asyncio.timeout`, a `TaskGroup`, `asyncio.current_task()` or a
+    contextvar token across `proceed`: for a stream the pipeline is suspended between two items and may go on in
+    another task. For a time limit there is `call.within(seconds)`.
+    """
+
+    role: ClassVar[Role] = Role.OTHER
+    """What it does, for the checks of the order of layers."""
+    stateful: ClassVar[bool] = True
+    """Whether the same object twice in one pipeline is an error."""
+    takes_functions: ClassVar[bool] = False
+    """Whether its first argument may be a function; otherwise that is a decorator without its parentheses."""
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the arguments for `describe`, and catch a decorator written without parentheses."""
+        if args and not cls.takes_functions and _is_function(args[0]):
+            raise TypeError(
+                f"write @{cls.__name__}(), with parentheses: {cls.__name__} got a function as its first argument"
+            )
+        self = super().__new__(cls)
+        self._given = (args, kwargs)
+        return self
+
+    @abstractmethod
+    async def handle(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* by awaiting ``proceed(call)`` zero, one or many times; return what the caller shall get."""
+
+    def around(self, proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Awaitable[Any]]:
+        """Return *proceed* with this layer around it."""
+        handle = self.handle
+
+        def step(call: Call) -> Awaitable[Any]:
+            return handle(call, proceed)
+
+        return step
+
+    def __call__(self, function: F) -> F:
+        """Return *function* with this layer around it, and around the layers that it has already.
+
+        Raises:
+            TypeError: *function* is not asynchronous.
+            ValueError: this very object is one of its layers already.
+        """
+        return bind(function, (self,))
+
+    @property
+    def name(self) -> str:
+        """The layer's name in spans, logs and metrics."""
+        return type(self).__name__
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts this layer can make of one at the most."""
+        return 1
+
+    @property
+    def time_limit(self) -> float | None:
+        """The time that it leaves to what it wraps, in seconds."""
+        return None
+
+    @property
+    def window(self) -> float | None:
+        """How far back it looks, in seconds."""
+        return None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether its state is kept apart by a key."""
+        return False
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return every setting by name, as given or by default."""
+        args, kwargs = self._given
+        if type(self).__init__ is object.__init__:
+            return MappingProxyType({})
+        bound = inspect.signature(type(self)).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return MappingProxyType(dict(bound.arguments))
+
+    def snapshot(self) -> Any:
+        """Return the layer's state, frozen; None if it has none."""
+        return None
+
+    def __repr__(self) -> str:
+        args, kwargs = self._given
+        shown = [_show(value) for value in args] + [f"{name}={_show(value)}" for name, value in kwargs.items()]
+        return f"{self.name}({', '.join(shown)})"
+
+
+class Pipeline(Layer):
+    """Layers in order, outermost first; itself a layer.
+
+    ``Pipeline(timed("60s"), retry_jitter(5), bounded(30), name="chat")`` is used as a decorator, as
+    ``pipeline(function)``, as ``await pipeline.call(function, *args)`` and as ``pipeline.wrap(client)``. Pipelines
+    inside are taken apart: their layers run as if written here.
+
+    Args:
+        layers: layers and pipelines.
+        name: stands for the function's own name in spans and logs.
+
+    Raises:
+        TypeError: one of them is no layer.
+        ValueError: the same stateful layer object stands twice in it.
+    """
+
+    stateful = False
+    takes_functions = True  # so that the error below names what is wrong
+
+    def __init__(self, *layers: Layer, name: str | None = None) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"{_show(layer)} is not a layer: a Pipeline takes layers such as timed('60s'), outermost first"
+                )
+        self.layers: tuple[Layer, ...] = flat(layers)
+        self._chain = Chain(self.layers, name)
+        _warn(self.layers, name)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name; `"Pipeline"` if it has none."""
+        return self._chain.name or "Pipeline"
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts one call can make: the amplification factor."""
+        return amplification(self.layers)
+
+    @property
+    def chain(self) -> Chain:
+        """The layers put together."""
+        return self._chain
+
+    async def handle(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* through all layers."""
+        result: T = await compose(self.layers, proceed)(call)
+        return result
+
+    def __call__(self, function: F) -> F:
+        """Return *function* with these layers around it; a synchronous one is a `TypeError`."""
+        return bind(function, self.layers, self._chain.name)
+
+    async def call(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+        """Run ``function(*args, **kwargs)`` once through the layers.
+
+        An async generator function is not called but bound: ``pipeline(function)(...)``.
+        """
+        require_async(function)
+        if inspect.isasyncgenfunction(inspect.unwrap(function)):
+            raise TypeError("an async generator function has no single result: iterate over pipeline(function)(...)")
+        if chain_of(function) is not None:
+            return await bind(function, self.layers, self._chain.name)(*args, **kwargs)
+        name = self._chain.name or getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
+        result: T = await run_call(self._chain, function, name, args, kwargs)
+        return result
+
+    def wrap(self, client: C) -> C:
+        """Return *client*, an `AsyncOpenAI` or alike, with every call to its API going through the layers.
+
+        Everything else is the client's own, so that Instructor and agents take it for what it is. What goes through
+        is every `create` and `parse` of its resources, also of copies made by `with_options`.
+        """
+        return wrap_client(client, self.layers, self._chain.name)
+
+    def snapshot(self) -> Any:
+        """Return the snapshots of the layers that have one, outermost first."""
+        return tuple(shot for shot in (layer.snapshot() for layer in self.layers) if shot is not None)
+
+    def __repr__(self) -> str:
+        inner = ", ".join(map(repr, self.layers))
+        return f"Pipeline({inner}{f', name={self._chain.name!r}' if self._chain.name else ''})"
+
+
+def flat(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Return *layers* with the layers of pipelines in their place."""
+    return tuple(inner for layer in layers for inner in (layer.layers if isinstance(layer, Pipeline) else (layer,)))
+
+
+def _warn(layers: tuple[Layer, ...], name: str | None) -> None:
+    import warnings  # noqa: PLC0415 - only where a pipeline is built
+
+    from .order import PipelineWarning  # noqa: PLC0415
+
+    for finding in check(layers):
+        warnings.warn(f"{name or 'Pipeline'}: {finding}", PipelineWarning, stacklevel=3)
+
+
+def _is_function(value: object) -> bool:
+    return isinstance(value, (types.FunctionType, types.MethodType, classmethod, staticmethod))
+
+
+def _show(value: object) -> str:
+    if callable(value) and hasattr(value, "__qualname__"):
+        return str(value.__qualname__)
+    return repr(value)
+
+
+__all__ = ["Layer", "Pipeline", "flat", "invoke"]

@@ -1,0 +1,206 @@
+"""At most so many calls in flight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from sluiceway.admission import Discipline, WaitingRoom
+from sluiceway.algorithms.in_flight import InFlight
+from sluiceway.errors import BoundExceeded, QueueFull, ReentrantUse, Rejected
+from sluiceway.events import BoundLevel, CallRejected, Waited
+from sluiceway.keyed import By, Keyed
+from sluiceway.layer import Layer
+from sluiceway.layers.queueing import Queueing, count
+from sluiceway.order import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from sluiceway.call import Call, Proceed
+    from sluiceway.durations import Duration
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSnapshot:
+    """The state of one key of a `bounded` layer.
+
+    Attributes:
+        key: the key; None without `by`.
+        in_flight: how many hold a place now; limit: how many may.
+        waiting: how many wait for one.
+    """
+
+    key: Hashable
+    in_flight: int
+    limit: int
+    waiting: int
+
+
+class _State:
+    """The places of one key, and who waits for them."""
+
+    __slots__ = ("key", "places", "room")
+
+    def __init__(self, key: Hashable, limit: int, queue: Discipline) -> None:
+        self.key = key
+        self.places = InFlight(limit)
+        self.room = WaitingRoom(self.places, queue.open())
+
+    def busy(self) -> bool:
+        return self.places.held > 0 or bool(self.room.queue)
+
+    def snapshot(self) -> BoundSnapshot:
+        return BoundSnapshot(self.key, int(self.places.held), int(self.places.limit), len(self.room))
+
+
+class bounded(Layer):
+    """At most `limit` calls in flight; a stream counts until it ends.
+
+    ``@bounded(30)``. Whoever finds no place waits in line. The place goes back when the call ends, however it ends. A
+    decorated function that calls another one through the same object would wait for itself while all places are
+    taken, and is refused with `ReentrantUse` at once, not only under load.
+
+    Args:
+        limit: how many at a time, at least 1; change it while it runs with `resize`.
+        by: a function of the `Call` that returns a key; each key has `limit` places of its own.
+        max_wait: how long a call may wait for a place; 0 refuses at once. None waits for ever.
+        max_queue: how many may wait for each key; None for any number.
+        queue: in which order they are served: `Fifo()`.
+
+    Raises:
+        BoundExceeded: a call found no place within `max_wait`.
+        QueueFull: `max_queue` calls wait already.
+        ReentrantUse: the call is made inside another one that holds a place of this object.
+    """
+
+    role: ClassVar[Role] = Role.WAIT
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        by: By | None = None,
+        max_wait: Duration | None = None,
+        max_queue: int | None = None,
+        queue: Discipline | None = None,
+    ) -> None:
+        self._limit = count(limit, "limit", 1)
+        self._queueing = Queueing(max_wait, max_queue, queue)
+        self._states = Keyed(self._make, by, _State.busy)
+        self._one = None if by is not None else self._states.at(None)
+
+    def _make(self, key: Hashable) -> _State:
+        return _State(key, self._limit, self._queueing.discipline)
+
+    async def handle(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* when there is a place for it."""
+        run = call.run
+        state = self._one or self._states.of(call)
+        if run.parent is not None:
+            self._refuse_reentry(call, state)
+        places = state.places
+        room = state.room
+        if room.queue or places.take(1, 0.0) is None:
+            await self._wait(call, state)
+        elif run.detailed:
+            self._report(call, state, run.loop.time(), granted=True, depth=0)
+        try:
+            return await proceed(call)
+        finally:
+            places.give(1, 0.0)
+            if room.queue:
+                room.serve()
+
+    async def _wait(self, call: Call, state: _State) -> None:
+        run = call.run
+        room = state.room
+        since = run.loop.time()
+        depth = len(room)
+        if depth == 0 and room.try_acquire(1, since):  # only dead waiters stood in the way
+            return
+        queueing = self._queueing
+        full = queueing.full(depth)
+        if full is not None:
+            raise self._refused(call, state, QueueFull, full)
+        if queueing.max_wait == 0:
+            raise self._refused(call, state, BoundExceeded, f"all {state.places.limit} places are taken")
+        run.phase = (f"{self.name} wait", since)
+        granted = False
+        try:
+            granted = await room.wait(1, run.loop, call, queueing.patience)
+        finally:
+            run.waited(f"{self.name} wait", since, run.loop.time())
+            self._report(call, state, since, granted=granted, depth=depth)
+        if not granted:
+            raise self._refused(call, state, BoundExceeded, f"no place within max_wait={queueing.max_wait:g} s")
+
+    def _refused(self, call: Call, state: _State, kind: type[Rejected], why: str) -> Rejected:
+        where = "" if state.key is None else f" for {state.key!r}"
+        error = kind(f"{self.name}({self._limit}){where}: {why}", layer=self.name)
+        now = call.run.loop.time()
+        call.report(CallRejected(now, call, self.name, error))
+        return error
+
+    def _report(self, call: Call, state: _State, since: float, *, granted: bool, depth: int) -> None:
+        places = state.places
+        now = call.run.loop.time()
+        attributes = {
+            "sluiceway.bounded.limit": places.limit,
+            "sluiceway.bounded.in_flight": places.held,
+            "sluiceway.queue.depth": depth,
+        }
+        name = f"{self.name} wait"
+        call.report(
+            Waited(now, call, since, self.name, name, attributes, reason=self.name, granted=granted, queue_depth=depth)
+        )
+        call.report(BoundLevel(now, call, self.name, state.key, int(places.held), int(places.limit)))
+
+    def _refuse_reentry(self, call: Call, state: _State) -> None:
+        outer = call.run.parent
+        while outer is not None:
+            if self in outer.run.layers and self._states.of(outer) is state:
+                raise ReentrantUse(
+                    f"{call.name} is called inside {outer.name}, which holds a place of the same "
+                    f"{self.name}({self._limit}): with all places taken it would wait for itself; "
+                    "give one of them an object of its own"
+                )
+            outer = outer.run.parent
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be in flight, for each key."""
+        return self._limit
+
+    def resize(self, limit: int) -> None:
+        """Change the limit; who is in flight stays, and nobody enters while they are more than the new limit.
+
+        Raises:
+            TypeError: *limit* is not an int.
+            ValueError: *limit* is below 1.
+        """
+        self._limit = count(limit, "limit", 1)
+        for state in self._states.values():
+            state.places.resize(self._limit)
+            state.room.serve()
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each key has its own places."""
+        return self._states.by is not None
+
+    def settings(self) -> Any:
+        """Return every setting by name; `limit` as it is now."""
+        return {**super().settings(), "limit": self._limit}
+
+    def snapshot(self) -> tuple[BoundSnapshot, ...]:
+        """Return the state of every key."""
+        return tuple(state.snapshot() for state in self._states.values())
+
+    def __repr__(self) -> str:
+        shots = self.snapshot()
+        busy = f"{sum(s.in_flight for s in shots)} in flight, {sum(s.waiting for s in shots)} waiting"
+        keys = f", {len(shots)} keys" if self.keyed else ""
+        return f"<{super().__repr__()}: {busy}{keys}>"

@@ -1,0 +1,122 @@
+"""One key of a rate limit: what is left, who waits, what the provider said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from sluiceway.admission import Discipline, WaitingRoom
+from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec, nearest, with_places
+from sluiceway.layers.token_costs import Estimator
+from sluiceway.providers.headers import read_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from sluiceway.algorithms.in_flight import InFlight
+    from sluiceway.algorithms.limiter import Limiter
+
+LONGEST_PAUSE: Final = 60.0
+"""Seconds that a provider may pause a key at the most; a lying Retry-After must not stop a fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateSnapshot:
+    """The state of one key of a `rate_limited` layer.
+
+    Attributes:
+        key: the key; None without `by`.
+        available: what is left of each limit, by the name of its setting; negative in debt.
+        limit: the limits, by the same names.
+        waiting: how many calls wait.
+        paused_for: seconds until the pause that the provider asked for ends; 0 without one.
+        in_flight: how many hold a permit now, where that is counted (`in_flight=`, `by=`, `burst="learn"`).
+    """
+
+    key: Hashable
+    available: Mapping[str, float]
+    limit: Mapping[str, float]
+    waiting: int
+    paused_for: float
+    in_flight: int
+
+
+class LimitState:
+    """The machine, the waiting room and the estimator of one key."""
+
+    __slots__ = ("estimator", "in_flight", "key", "limiter", "paused_until", "places", "room", "specs")
+
+    def __init__(
+        self,
+        key: Hashable,
+        specs: Sequence[LimitSpec],
+        limiter: Limiter,
+        places: InFlight | None,
+        queue: Discipline,
+        slack: float,
+    ) -> None:
+        self.key = key
+        self.specs = specs
+        self.places = places
+        self.limiter = with_places(limiter, places)
+        self.room = WaitingRoom(self.limiter, queue.open(), slack)
+        self.estimator = Estimator()
+        self.in_flight = 0
+        self.paused_until = float("-inf")
+
+    def busy(self) -> bool:
+        """Whether it must be kept: somebody waits or holds a permit."""
+        return bool(self.room.queue) or self.in_flight > 0
+
+    def learn(self, headers: Mapping[str, str], now: float, *, raises: bool) -> None:
+        """Lower the levels to what *headers* say remains; with *raises* lift them to that, less what is in flight."""
+        limits = read_limits(headers)
+        if limits is None:
+            return
+        for unit, said in (
+            (REQUESTS, limits.requests),
+            (TOKENS, limits.tokens),
+            (INPUT, limits.input_tokens),
+            (OUTPUT, limits.output_tokens),
+        ):
+            if said is None or said.remaining is None:
+                continue
+            i = nearest(self.specs, unit, said.limit)
+            if i is not None and not self.specs[i].long:
+                raise_to = said.remaining - self.in_flight if raises else None
+                self.limiter.learn(i, said.remaining, now, raise_to=raise_to)
+
+    def pause(self, wait: float, now: float) -> float | None:
+        """Admit nothing for *wait* seconds, `LONGEST_PAUSE` at the most; return how long, None if paused longer already."""
+        wait = min(wait, LONGEST_PAUSE)
+        until = now + wait
+        if until <= self.paused_until:
+            return None
+        self.paused_until = until
+        self.limiter.pause(until, now)
+        return wait
+
+    def tightest(self, costs: Sequence[float], levels: Sequence[float]) -> int:
+        """Return the index of the limit that leaves *costs* the least room."""
+        return min(range(len(self.specs)), key=lambda i: (levels[i] - costs[i]) / self.specs[i].limit)
+
+    def by_name(self, values: Sequence[float]) -> Mapping[str, float]:
+        """Return *values*, one for each limit, under the names of the settings."""
+        return MappingProxyType({spec.name: value for spec, value in zip(self.specs, values, strict=True)})
+
+    def limits(self) -> Mapping[str, float]:
+        """Return the limits by name."""
+        return self.by_name([spec.limit for spec in self.specs])
+
+    def snapshot(self) -> RateSnapshot:
+        """Return the state as of now if an event loop runs, as of the last call if not."""
+        now = self.room.time()
+        return RateSnapshot(
+            self.key,
+            self.by_name(self.limiter.levels(now)),
+            self.limits(),
+            len(self.room),
+            max(0.0, self.paused_until - now),
+            self.in_flight,
+        )

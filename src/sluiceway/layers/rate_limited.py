@@ -1,0 +1,389 @@
+"""Requests and tokens per minute, second or day, admitted together or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
+
+from sluiceway.algorithms.in_flight import InFlight
+from sluiceway.durations import Duration, seconds
+from sluiceway.errors import CostTooLarge, QueueFull, RateLimited, Rejected
+from sluiceway.events import CallRejected, LimitLevel, LimitPaused, Waited
+from sluiceway.keyed import By, Keyed
+from sluiceway.layer import Layer
+from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build, specify
+from sluiceway.layers.limit_state import LimitState, RateSnapshot
+from sluiceway.layers.permit import Permit
+from sluiceway.layers.queueing import Queueing, count
+from sluiceway.layers.settling import Settlement, costs_of
+from sluiceway.order import Role
+from sluiceway.providers.errors import Classification, Fault, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from sluiceway.admission import Discipline
+    from sluiceway.call import Call, Proceed
+    from sluiceway.layers.token_costs import TokenCount
+
+T = TypeVar("T")
+
+_BURST: Final = "0.9s"  # a bucket as large as the server's meets refusals at its edge
+_WAIT: Final = "rate limit wait"
+
+
+class rate_limited(Layer):
+    """Stay inside the provider's limits: requests, tokens and, if asked, places in flight, taken together.
+
+    ``@rate_limited(rpm=500, tpm=200_000)``. A call that does not fit waits in line; it holds nothing while it waits.
+    What it will cost in tokens is estimated from its arguments, from ``hints(expected_tokens=...)`` or by `tokens`,
+    and settled once when the usage is known: debt delays those who come later, a refund lets them go. After a 429 the
+    key pauses until the provider's Retry-After (60 s at the most). Headers that say what remains lower the level.
+
+    Every limit is refilled continuously: ``level = min(capacity, level + limit / window * dt)`` with a capacity of
+    ``burst * limit / window``, at least 1. A call above the capacity is admitted at a full bucket and leaves a debt.
+    Limits per day are counted over a rolling day instead.
+
+    Args:
+        rpm, rps, rpd: requests per minute, second, day.
+        tpm, tpd: input and output tokens together, per minute, day.
+        input_tpm, output_tpm: one kind of tokens per minute.
+        requests: so many requests per `window`.
+        in_flight: calls at a time, taken in the same step as the rest.
+        window: what `requests` is for; without `requests`, over which window the provider meters the limits per
+            minute or second, such as "1s" or "10s".
+        burst: how much may go at once after a pause, as a duration of the rate; "learn" lets it rise to what the
+            headers say remains.
+        algorithm: "token_bucket"; "gcra" (the same with one number of state for each limit); or "sliding_window",
+            which is exact: no rolling window ever sees more than the limit.
+        margin: for "sliding_window": how much longer than the window a permit is remembered, against jitter on the
+            way to the server.
+        tokens: a function of the `Call` that returns its tokens, or a pair of input and output tokens.
+        settle: "usage" replaces the estimate by the usage; "reserve" keeps it, for providers that charge what was
+            reserved.
+        by: a function of the `Call` that returns a key; each key has these limits of its own.
+        max_wait: how long a call may wait; 0 refuses at once. None waits for ever.
+        max_queue: how many may wait for each key; None for any number.
+        queue: in which order they are served: `Fifo()`.
+        learn: whether headers and Retry-After speak of this limit. None: they do unless `by` is given, since a key of
+            the user's own is not the provider's.
+        slack: how long a wake-up may be put off so that one timer admits several.
+
+    Raises:
+        RateLimited: a call would wait longer than `max_wait`.
+        QueueFull: `max_queue` calls wait already.
+        CostTooLarge: a call costs more than a whole limit.
+    """
+
+    role: ClassVar[Role] = Role.PACE
+
+    def __init__(
+        self,
+        *,
+        rpm: float | None = None,
+        rps: float | None = None,
+        rpd: float | None = None,
+        tpm: float | None = None,
+        tpd: float | None = None,
+        input_tpm: float | None = None,
+        output_tpm: float | None = None,
+        requests: float | None = None,
+        in_flight: int | None = None,
+        window: Duration | None = None,
+        burst: Duration | Literal["learn"] = _BURST,
+        algorithm: Literal["token_bucket", "sliding_window", "gcra"] = "token_bucket",
+        margin: Duration = "20ms",
+        tokens: TokenCount | None = None,
+        settle: Literal["usage", "reserve"] = "usage",
+        by: By | None = None,
+        max_wait: Duration | None = None,
+        max_queue: int | None = None,
+        queue: Discipline | None = None,
+        learn: bool | None = None,
+        slack: Duration = "5ms",
+    ) -> None:
+        given = {
+            "rpm": rpm,
+            "rps": rps,
+            "rpd": rpd,
+            "tpm": tpm,
+            "tpd": tpd,
+            "input_tpm": input_tpm,
+            "output_tpm": output_tpm,
+        }
+        self._specs = specify(given, requests, window)
+        if not self._specs:
+            raise ValueError(
+                "rate_limited() needs a limit: rpm=, rps=, rpd=, tpm=, tpd=, input_tpm=, output_tpm= or requests="
+            )
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm={algorithm!r} must be one of {', '.join(ALGORITHMS)}")
+        if settle not in ("usage", "reserve"):
+            raise ValueError(f"settle={settle!r} must be 'usage' or 'reserve'")
+        if tokens is not None and not callable(tokens):
+            raise TypeError(f"tokens={tokens!r} must be a function of the Call that returns its tokens")
+        self._algorithm = algorithm
+        self._raises = burst == "learn"
+        self._burst = seconds(_BURST if burst == "learn" else burst, "burst")
+        self._margin = seconds(margin, "margin", zero=True)
+        self._in_flight = None if in_flight is None else count(in_flight, "in_flight", 1)
+        self._queueing = Queueing(max_wait, max_queue, queue)
+        self._slack = min(seconds(slack, "slack", zero=True), self._burst / 2)
+        self._learns = (by is None) if learn is None else learn
+        self._tokens = tokens
+        self._counts_tokens = any(spec.unit != REQUESTS for spec in self._specs)
+        self._one_request = tuple(1.0 for _ in self._specs)
+        self._counts_in_flight = self._raises or self._in_flight is not None or by is not None
+        self._settlement = Settlement(self._specs, self.name, keep=settle == "reserve")
+        self._states = Keyed(self._make, by, LimitState.busy)
+        self._one = None if by is not None else self._states.at(None)
+
+    def _make(self, key: Hashable) -> LimitState:
+        limiter = build(self._specs, self._algorithm, self._burst, self._margin)
+        places = None if self._in_flight is None else InFlight(self._in_flight)
+        return LimitState(key, self._specs, limiter, places, self._queueing.discipline, self._slack)
+
+    # ------------------------------------------------------------------ a call
+
+    async def handle(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* when it fits into every limit."""
+        run = call.run
+        state = self._one or self._states.of(call)
+        costs = self._costs(call, state) if self._counts_tokens else self._one_request
+        now = run.loop.time()
+        if state.room.queue or state.limiter.take(costs, now) != 0.0:
+            now = await self._wait(call, state, costs, now)
+        elif run.detailed:
+            self._report(call, state, costs, now, granted=True, depth=0)
+        sent = len(run.attempts)
+        if self._counts_in_flight:
+            state.in_flight += 1
+        try:
+            result = await proceed(call)
+        except BaseException as error:
+            self._done(call, state, costs, now, sent, error)
+            raise
+        last = run.last
+        if (
+            self._counts_tokens
+            or self._counts_in_flight
+            or last is None
+            or last.headers is not None
+            or len(run.attempts) == sent
+        ):
+            self._done(call, state, costs, now, sent, None)
+        return result
+
+    def _costs(self, call: Call, state: LimitState) -> Sequence[float]:
+        """Return what *call* takes from each limit, as far as can be told before it runs.
+
+        Raises:
+            CostTooLarge: more than a whole limit.
+        """
+        tokens = state.estimator.tokens(call, self._tokens)
+        return self._checked(costs_of(self._specs, 1, tokens))
+
+    def _checked(self, costs: Sequence[float]) -> Sequence[float]:
+        for cost, spec in zip(costs, self._specs, strict=True):
+            if cost > spec.limit:
+                raise CostTooLarge(
+                    f"{self.name}: the call costs about {cost:,.0f} {spec.unit}, but there are only "
+                    f"{spec.limit:,.0f} per {spec.window:g} s ({spec.name}): no wait could admit it",
+                    layer=self.name,
+                    cost=cost,
+                    limit=spec.limit,
+                    unit=spec.unit,
+                    window=spec.window,
+                )
+        return costs
+
+    async def _wait(self, call: Call, state: LimitState, costs: Sequence[float], since: float) -> float:
+        """Queue for *costs*; return when they were taken."""
+        run = call.run
+        room = state.room
+        depth = len(room)
+        if depth == 0 and room.try_acquire(costs, since):  # only dead waiters stood in the way
+            return since
+        self._refuse_if_hopeless(call, state, costs, since, depth)
+        run.phase = (_WAIT, since)
+        granted = False
+        try:
+            granted = await room.wait(costs, run.loop, call, self._queueing.patience)
+        finally:
+            now = run.loop.time()
+            run.waited(_WAIT, since, now)
+            self._report(call, state, costs, since, granted=granted, depth=depth)
+        if not granted:
+            raise self._refused(
+                call, state, costs, RateLimited, f"waited max_wait={self._queueing.max_wait:g} s in vain"
+            )
+        return now
+
+    def _refuse_if_hopeless(
+        self, call: Call | None, state: LimitState, costs: Sequence[float], now: float, depth: int
+    ) -> None:
+        full = self._queueing.full(depth)
+        if full is not None:
+            raise self._refused(call, state, costs, QueueFull, full)
+        longest = self._queueing.max_wait
+        if longest is None:
+            return
+        wait = state.limiter.wait(costs, now)
+        if longest == 0 or (wait is not None and wait > longest):
+            expected = "somebody must finish first" if wait is None else f"it would wait {wait:.3g} s"
+            raise self._refused(call, state, costs, RateLimited, f"{expected}, max_wait={longest:g} s")
+
+    def _refused(
+        self, call: Call | None, state: LimitState, costs: Sequence[float], kind: type[Rejected], why: str
+    ) -> Rejected:
+        limits = ", ".join(f"{spec.name}={spec.limit:g}" for spec in self._specs)
+        where = "" if state.key is None else f" for {state.key!r}"
+        now = state.room.time()
+        error = kind(
+            f"{self.name}({limits}){where}: {why}", layer=self.name, retry_after=state.limiter.wait(costs, now)
+        )
+        if call is not None:
+            call.report(CallRejected(now, call, self.name, error))
+        return error
+
+    # ------------------------------------------------------------------ afterwards
+
+    def _done(
+        self, call: Call, state: LimitState, costs: Sequence[float], at: float, sent: int, error: BaseException | None
+    ) -> None:
+        """Settle what *call* took at *at*, learn from the answer, and serve those who wait."""
+        run = call.run
+        now = run.loop.time()
+        limiter = state.limiter
+        attempts = run.attempts[sent:]
+        if self._counts_in_flight:
+            state.in_flight -= 1
+        if not attempts:
+            limiter.give(costs, now, at)
+        else:
+            if state.places is not None:
+                state.places.give()
+            fault = None if error is None else classify(error)
+            if self._counts_tokens:
+                settled = self._settlement.settle(call, state, costs, attempts, fault, at, now)
+                if run.listening:
+                    call.report(settled)
+            if self._learns:
+                self._learn(call, state, attempts[-1].headers, fault, now)
+        if state.room.queue:
+            state.room.serve()
+
+    def _learn(
+        self,
+        call: Call,
+        state: LimitState,
+        headers: Mapping[str, str] | None,
+        fault: Classification | None,
+        now: float,
+    ) -> None:
+        """Believe what the provider said: what remains, and how long to wait after a 429."""
+        if headers is not None:
+            state.learn(headers, now, raises=self._raises)
+        if fault is not None and fault.fault is Fault.RATE_LIMITED and fault.retry_after:
+            pause = state.pause(fault.retry_after, now)
+            if pause is not None:
+                call.report(LimitPaused(now, call, self.name, state.key, pause, fault.retry_after_source or "429"))
+
+    # ------------------------------------------------------------------ what it shows
+
+    def _report(
+        self, call: Call, state: LimitState, costs: Sequence[float], since: float, *, granted: bool, depth: int
+    ) -> None:
+        now = call.run.loop.time()
+        levels = state.limiter.levels(now)
+        i = state.tightest(costs, levels)
+        spec = self._specs[i]
+        attributes = {
+            "sluiceway.rate_limit.requested": costs[i],
+            "sluiceway.rate_limit.remaining": levels[i],
+            "sluiceway.rate_limit.limit": spec.limit,
+            "sluiceway.rate_limit.unit": spec.unit,
+            "sluiceway.queue.depth": depth,
+        }
+        call.report(
+            Waited(now, call, since, self.name, _WAIT, attributes, reason=self.name, granted=granted, queue_depth=depth)
+        )
+        call.report(LimitLevel(now, call, self.name, state.key, state.by_name(levels), state.limits()))
+
+    def permit(self, *, tokens: int | tuple[int, int] = 0, key: Hashable = None) -> Permit:
+        """Return ``async with limiter.permit(tokens=500) as permit:``, one request and its tokens around a block.
+
+        In the block, ``permit.settle(tokens=480)`` replaces the estimate. Without it the estimate stands.
+
+        Args:
+            tokens: input and output together, or a pair of the two.
+            key: the key to take from, where `by` was given.
+
+        Raises:
+            CostTooLarge: more than a whole limit; on entering, what a call would raise.
+        """
+        return Permit(self, self._states.at(key), self._checked(costs_of(self._specs, 1, split(tokens))))
+
+    async def take(self, state: LimitState, costs: Sequence[float]) -> float:
+        """Take *costs* from *state* for a permit, waiting if need be; return when they were taken."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not state.room.try_acquire(costs, now):
+            self._refuse_if_hopeless(None, state, costs, now, len(state.room))
+            if not await state.room.wait(costs, loop, None, self._queueing.patience):
+                longest = self._queueing.max_wait
+                raise self._refused(None, state, costs, RateLimited, f"waited max_wait={longest:g} s in vain")
+            now = loop.time()
+        state.in_flight += 1
+        return now
+
+    def settle_permit(
+        self, state: LimitState, costs: Sequence[float], tokens: int | tuple[int, int] | None, at: float
+    ) -> None:
+        """Settle a permit taken at *at* to *tokens*; None refunds its request too."""
+        now = state.room.time()
+        actual = costs_of(self._specs, 0, (0, 0)) if tokens is None else costs_of(self._specs, 1, split(tokens))
+        self._settlement.to(state, costs, actual, at, now)
+        if state.room.queue:
+            state.room.serve()
+
+    def leave(self, state: LimitState, now: float) -> None:
+        """End a permit: its place in flight goes back, if it holds one."""
+        state.in_flight -= 1
+        if state.places is not None:
+            state.places.give(1, now)
+        if state.room.queue:
+            state.room.serve()
+
+    @property
+    def limits(self) -> tuple[LimitSpec, ...]:
+        """What is limited, in the order in which costs are counted."""
+        return self._specs
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each key has its own limits."""
+        return self._states.by is not None
+
+    def snapshot(self) -> tuple[RateSnapshot, ...]:
+        """Return the state of every key, as of now if an event loop runs and as of the last call if not."""
+        return tuple(state.snapshot() for state in self._states.values())
+
+    def __repr__(self) -> str:
+        shots = self.snapshot()
+        parts = [f"{sum(shot.waiting for shot in shots)} waiting"]
+        if len(shots) == 1:
+            parts += [
+                f"{left:.4g} of {shots[0].limit[name]:g} left of {name}" for name, left in shots[0].available.items()
+            ]
+        paused = max((shot.paused_for for shot in shots), default=0.0)
+        if paused:
+            parts.append(f"paused for {paused:.3g} s")
+        if self.keyed:
+            parts.append(f"{len(shots)} keys")
+        return f"<{super().__repr__()}: {', '.join(parts)}>"
+
+
+def split(tokens: int | tuple[int, int]) -> tuple[float, float]:
+    """Return *tokens* as input and output; a single number counts as input."""
+    return tokens if isinstance(tokens, tuple) else (tokens, 0)

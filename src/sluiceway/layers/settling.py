@@ -1,0 +1,103 @@
+"""Replacing what a call reserved by what it took, exactly once.
+
+==========================================  =================================================================
+how the call ended                          what becomes of its reservation
+==========================================  =================================================================
+the usage is known                          settled to it; more than reserved is a debt
+an answer, or a stream, without usage       the estimate is kept
+never sent (a layer inside refused it)      everything is refunded, the request too
+429, or refused as ours to fix (400, ...)   the request is spent, the tokens are refunded
+5xx, reset, timeout or cancel after sending kept: it may have been billed
+==========================================  =================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluiceway.events import Settled
+from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, LimitSpec
+from sluiceway.providers.errors import Classification, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluiceway.call import Attempt, Call
+    from sluiceway.layers.limit_state import LimitState
+
+_NOT_BILLED = (Fault.RATE_LIMITED, Fault.QUOTA, Fault.OURS_TO_FIX)
+
+
+def costs_of(specs: Sequence[LimitSpec], requests: float, tokens: tuple[float, float]) -> tuple[float, ...]:
+    """Return what *requests* and *tokens* (input, output) take from each limit."""
+    given, made = tokens
+    return tuple(
+        requests if s.unit == REQUESTS else given if s.unit == INPUT else made if s.unit == OUTPUT else given + made
+        for s in specs
+    )
+
+
+class Settlement:
+    """How one layer settles; *keep* leaves reservations as they are when usage is known."""
+
+    __slots__ = ("_keep", "_layer", "_specs")
+
+    def __init__(self, specs: Sequence[LimitSpec], layer: str, *, keep: bool) -> None:
+        self._specs = specs
+        self._layer = layer
+        self._keep = keep
+
+    def settle(
+        self,
+        call: Call,
+        state: LimitState,
+        reserved: Sequence[float],
+        attempts: Sequence[Attempt],
+        fault: Classification | None,
+        at: float,
+        now: float,
+    ) -> Settled:
+        """Settle what *call* reserved at *at*, now that its *attempts* are over; *fault* is None for an answer."""
+        basis, actual = self._verdict(state, reserved, attempts, fault)
+        self._adjust(state, reserved, actual, at, now)
+        names = [spec.name for spec in self._specs]
+        return Settled(
+            now,
+            call,
+            self._layer,
+            state.key,
+            basis,
+            dict(zip(names, reserved, strict=True)),
+            dict(zip(names, actual, strict=True)),
+        )
+
+    def to(self, state: LimitState, reserved: Sequence[float], actual: Sequence[float], at: float, now: float) -> None:
+        """Settle a reservation made at *at* to *actual*."""
+        self._adjust(state, reserved, actual, at, now)
+
+    def _adjust(
+        self, state: LimitState, reserved: Sequence[float], actual: Sequence[float], at: float, now: float
+    ) -> None:
+        deltas = [after - before for after, before in zip(actual, reserved, strict=True)]
+        if any(deltas):
+            state.limiter.adjust(deltas, now, at)
+
+    def _verdict(
+        self,
+        state: LimitState,
+        reserved: Sequence[float],
+        attempts: Sequence[Attempt],
+        fault: Classification | None,
+    ) -> tuple[str, Sequence[float]]:
+        used = [attempt.usage for attempt in attempts if attempt.usage is not None]
+        if used:
+            given = sum(usage.input_tokens for usage in used)
+            made = sum(usage.output_tokens for usage in used)
+            state.estimator.saw(made / len(used))
+            actual = costs_of(self._specs, 1, (given, made))
+            return ("usage", reserved if self._keep else actual)
+        if fault is None:
+            return ("estimate", reserved)
+        if fault.fault in _NOT_BILLED:
+            return ("refused", costs_of(self._specs, 1, (0, 0)))
+        return ("possibly billed", reserved)

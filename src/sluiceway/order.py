@@ -1,0 +1,133 @@
+"""Which order of layers costs something: warnings when a pipeline is built.
+
+Any order works. The recommended one, outermost first, is::
+
+    cached / coalesced > fallback > timed (the total) > budgeted > retry_jitter > hedged >
+    bounded / adaptive > rate_limited > circuit_breaker > timed (the attempt) > provider
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .layer import Layer
+
+
+class Role(Enum):
+    """What a layer does to a call, as far as the order of layers is concerned."""
+
+    TIME = "limits or measures its time"
+    REPEAT = "makes further attempts"
+    REPLACE = "asks somebody else instead"
+    WAIT = "makes it wait for a place in flight"
+    PACE = "makes it wait for a rate"
+    BREAK = "refuses it while the provider fails"
+    OTHER = "something else"
+
+
+_WAITING = (Role.WAIT, Role.PACE)
+
+
+class PipelineWarning(UserWarning):
+    """The order of a pipeline's layers, or two of their settings together, cost something."""
+
+
+def check(layers: Sequence[Layer]) -> list[str]:
+    """Return what is unwise about *layers*, outermost first, a sentence each.
+
+    Raises:
+        ValueError: the same stateful layer object stands twice among them.
+    """
+    found = []
+    for outer, inner in combinations(layers, 2):
+        if outer is inner and outer.stateful:
+            raise ValueError(
+                f"the same {outer.name} object stands twice in one pipeline: a call would take from one limit twice; "
+                "make a second object"
+            )
+        found += [text for text in (rule(outer, inner) for rule in _RULES) if text is not None]
+    return found
+
+
+def amplification(layers: Sequence[Layer]) -> int:
+    """Return how many attempts one call can make at the most: the product over all layers that repeat."""
+    product = 1
+    for layer in layers:
+        product *= layer.attempts
+    return product
+
+
+def _limiter_outside_retry(outer: Layer, inner: Layer) -> str | None:
+    if outer.role in _WAITING and inner.role is Role.REPEAT:
+        return (
+            f"{outer.name} stands outside {inner.name}, so that further attempts run without a permit and a backoff "
+            f"holds one: move {inner.name} outside"
+        )
+    return None
+
+
+def _attempt_over_total(outer: Layer, inner: Layer) -> str | None:
+    limits = (outer.time_limit, inner.time_limit)
+    if (
+        outer.role is inner.role is Role.TIME
+        and limits[0] is not None
+        and limits[1] is not None
+        and limits[1] > limits[0]
+    ):
+        return f"the inner timed({limits[1]:g}) can never fire: the outer timed({limits[0]:g}) ends first"
+    return None
+
+
+def _fallback_inside_retry(outer: Layer, inner: Layer) -> str | None:
+    if outer.role is Role.REPEAT and inner.role is Role.REPLACE:
+        return (
+            f"{inner.name} stands inside {outer.name}, so that every attempt goes through all alternatives: "
+            f"move {inner.name} outside"
+        )
+    return None
+
+
+def _breaker_outside_waiting(outer: Layer, inner: Layer) -> str | None:
+    if outer.role is Role.BREAK and inner.role in _WAITING:
+        return (
+            f"{outer.name} stands outside {inner.name}, so that calls which queue already still go to a provider that "
+            f"has failed since: move it inside"
+        )
+    return None
+
+
+def _breaker_window_too_short(outer: Layer, inner: Layer) -> str | None:
+    breaker, clock = (outer, inner) if outer.role is Role.BREAK else (inner, outer)
+    if breaker.role is not Role.BREAK or clock.role is not Role.TIME or clock is outer:
+        return None
+    window, limit = breaker.window, clock.time_limit
+    if window is not None and limit is not None and window < 2 * limit:
+        return (
+            f"the window of {breaker.name} ({window:g} s) is shorter than two attempt timeouts ({limit:g} s each), so "
+            "that a hanging provider may never fill it: lengthen the window"
+        )
+    return None
+
+
+def _unkeyed_around_keyed(outer: Layer, inner: Layer) -> str | None:
+    if outer.role is Role.WAIT and inner.role is Role.PACE and inner.keyed and not outer.keyed:
+        return (
+            f"{outer.name} has no key and stands around {inner.name}, which has one: calls of a key that waits "
+            f"fill all places; give {outer.name} the same by="
+        )
+    return None
+
+
+_RULES: tuple[Callable[[Layer, Layer], str | None], ...] = (
+    _limiter_outside_retry,
+    _attempt_over_total,
+    _fallback_inside_retry,
+    _breaker_outside_waiting,
+    _breaker_window_too_short,
+    _unkeyed_around_keyed,
+)

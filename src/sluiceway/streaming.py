@@ -1,0 +1,387 @@
+"""The one driver: an `await` that can stop at an item, and what a reader sees of a stream.
+
+To layers a stream is the same coroutine as a plain call, whose `proceed` returns when the stream is over. The driver
+does by hand what `await` does, but looks at what the pipeline yields: futures go up to the event loop; a signal (a
+stream was opened, an item came) stops the driving and leaves the pipeline suspended, with every `finally` of every
+layer still ahead of it. Whoever drives it next, in whatever task, goes on. No task, no queue.
+
+Every step runs in the call's own context, so that what layers set around `proceed` neither leaks into the reader's
+code between two items nor fails to reset when another task finishes the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import types
+import weakref
+from asyncio import CancelledError
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import wrapt
+
+from .call import Attempt, Call, Run, current
+from .events import FirstItem
+from .providers.stream_usage import StreamUsage
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+
+class Abandoned(CancelledError):
+    """The reader left its stream.
+
+    A `CancelledError`, to which every layer is neutral already; not `GeneratorExit`, which an `await` chain turns into
+    `close()` of the inner coroutine, where no clean-up may await (PEP 380).
+    """
+
+
+class Signal:
+    """What the pipeline yields to its driver instead of a future."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Opened(Signal):
+    """A stream was opened; `value` is the provider's stream."""
+
+    __slots__ = ()
+
+
+class Item(Signal):
+    """An item of the stream came."""
+
+    __slots__ = ()
+
+
+@types.coroutine
+def _signal(signal: Signal) -> Generator[Signal, None, None]:
+    yield signal
+
+
+@types.coroutine
+def drive(
+    context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], error: BaseException | None = None
+) -> Generator[Any, Any, Any]:
+    """Run *coroutine* in *context* until it returns (the value) or signals (the signal).
+
+    *error* is thrown into it first, if given. This is PEP 380's `yield from`, written out.
+    """
+    enter = context.run
+    try:
+        out = enter(coroutine.send, None) if error is None else enter(coroutine.throw, error)
+        while True:
+            if isinstance(out, Signal):
+                return out
+            try:
+                got = yield out
+            except GeneratorExit:
+                enter(coroutine.close)
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - whatever is thrown at us is for the pipeline
+                out = enter(coroutine.throw, thrown)
+            else:
+                out = enter(coroutine.send, got)
+    except StopIteration as stop:
+        return stop.value
+
+
+async def emit_to_reader(item: Any) -> None:
+    """Hand *item* to the reader and stay suspended until the next one is asked for."""
+    await _signal(Item(item))
+
+
+def is_stream(value: object) -> bool:
+    """Whether *value* is a stream: by `__anext__`, since pages of results have `__aiter__` too."""
+    return hasattr(type(value), "__anext__")
+
+
+async def pull(call: Call, attempt: Attempt, stream: Any) -> None:
+    """Open *stream* to the reader and pass its items on until it ends; close it whatever happens."""
+    run = call.run
+    try:
+        _only_the_driver(run)
+        attempt.streamed = True
+        await _signal(Opened(stream))
+        await _relay(call, attempt, stream.__anext__)
+    finally:
+        await _close(stream)
+
+
+async def generate(call: Call, attempt: Attempt, stream: Any) -> None:
+    """Pass on the items of an async generator, whose reader has its stream already."""
+    _only_the_driver(call.run)
+    attempt.streamed = True
+    try:
+        await _relay(call, attempt, stream.__anext__)
+    finally:
+        await stream.aclose()
+
+
+async def _relay(call: Call, attempt: Attempt, following: Callable[[], Awaitable[Any]]) -> None:
+    run = call.run
+    emit = call.emit or emit_to_reader
+    attempt.reader = reader = StreamUsage()
+    note = reader.note
+    while True:
+        token = current.set(call)
+        try:
+            item = await following()
+        except StopAsyncIteration:
+            return
+        finally:
+            current.reset(token)
+        if attempt.items == 0:
+            now = run.loop.time()
+            attempt.first_item_at = now
+            if run.listening:
+                run.sink(FirstItem(now, call, attempt, now - attempt.started_at))
+        attempt.items += 1
+        note(item)
+        run.emitted = True
+        await emit(item)
+
+
+def _only_the_driver(run: Run) -> None:
+    if asyncio.current_task(run.loop) is not run.task:
+        raise RuntimeError(
+            "a layer ran `proceed` in a task of its own, and the provider returned a stream: await `proceed(call)` "
+            "in the layer's own coroutine"
+        )
+
+
+async def _close(stream: Any) -> None:
+    close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+    if close is not None:
+        result = close()
+        if result is not None:
+            await result
+
+
+_ending: Final[set[asyncio.Task[None]]] = set()  # the loop holds tasks weakly
+
+
+class Pump:
+    """The suspended pipeline behind a stream."""
+
+    __slots__ = ("__weakref__", "_call", "_coroutine", "_end", "_failure", "_finish", "_proxy", "done", "run")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        call: Call,
+        finish: Callable[[Call, BaseException | None], None],
+    ) -> None:
+        """Take over *coroutine*, suspended or not begun; *finish* hears how *call* ended."""
+        self._coroutine = coroutine
+        self._call = call
+        self._finish = finish
+        self._proxy: weakref.ref[BoundStream] | None = None
+        self._failure: BaseException | None = None
+        self._end: asyncio.Task[None] | None = None
+        self.run = call.run
+        self.done = False
+        self.run.pump = self
+        self._release()
+
+    def shown_by(self, proxy: BoundStream) -> None:
+        """Remember what the reader holds, for a retry that opens another stream behind it."""
+        self._proxy = weakref.ref(proxy)
+
+    async def drive(self, error: BaseException | None = None) -> Any:
+        """Return the next item.
+
+        Raises:
+            StopAsyncIteration: the stream is over.
+            RuntimeError: another task reads it right now.
+            BaseException: the pipeline's error, once.
+        """
+        end = self._end
+        if end is not None and not end.done() and asyncio.current_task(self.run.loop) is not end:
+            await asyncio.wait([end])
+        if self.done:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            raise StopAsyncIteration
+        run = self.run
+        if run.task is not None:
+            raise RuntimeError("the stream is being read by another task")
+        self._take(waiting=error is None)
+        try:
+            out = await drive(run.context, self._coroutine, error)
+            while isinstance(out, Opened):  # a retry before the first item
+                self._swap(out.value)
+                out = await drive(run.context, self._coroutine)
+        except BaseException as failure:
+            self._over(failure)
+            raise
+        finally:
+            self._release()
+        if isinstance(out, Item):
+            return out.value
+        self._over(None)
+        raise StopAsyncIteration
+
+    def _take(self, *, waiting: bool) -> None:
+        run = self.run
+        run.task = task = asyncio.current_task(run.loop)
+        run.base = 0 if task is None else task.cancelling()
+        if waiting and run.watches is not None:
+            for watch in run.watches:
+                watch.resume()
+
+    def _release(self) -> None:
+        run = self.run
+        run.task = None
+        if run.watches is not None:
+            for watch in run.watches:
+                watch.pause()
+
+    def _over(self, error: BaseException | None) -> None:
+        self.done = True
+        self._finish(self._call, error)
+
+    def _swap(self, stream: Any) -> None:
+        proxy = None if self._proxy is None else self._proxy()
+        if proxy is not None:
+            proxy.__wrapped__ = stream
+
+    async def aclose(self, error: CancelledError | None = None) -> None:
+        """End the stream for its layers, as a cancellation; a second time does nothing."""
+        if self.done:
+            return
+        mine = Abandoned() if error is None else error
+        try:
+            await self.drive(mine)
+        except StopAsyncIteration:
+            pass
+        except CancelledError as raised:
+            if raised is not mine or error is not None:
+                raise
+        else:
+            raise RuntimeError("a layer emitted an item while its stream was being closed")
+
+    def expire(self) -> None:
+        """A time limit passed while nobody was reading: end the pipeline now, tell the reader at the next read."""
+        self._spawn(self._expire())
+
+    async def _expire(self) -> None:
+        try:
+            await self.aclose(CancelledError())
+        except BaseException as error:  # noqa: BLE001 - the next read raises it
+            self._failure = error
+
+    def abandon(self) -> None:
+        """The reader's object is garbage: release what the pipeline holds, from whatever thread collected it."""
+        if self.done:
+            return
+        loop = self.run.loop
+        if loop.is_closed():
+            self._drop()
+            return
+        try:
+            loop.call_soon_threadsafe(self._abandon)
+        except RuntimeError:  # closed in this very moment
+            self._drop()
+
+    def _abandon(self) -> None:
+        if not self.done and (self._end is None or self._end.done()):
+            self._spawn(self._leave())
+
+    async def _leave(self) -> None:
+        try:
+            await self.aclose()
+        except Exception as error:  # noqa: BLE001 - nobody is left to hear it but the loop
+            self.run.loop.call_exception_handler({"message": "closing an abandoned stream failed", "exception": error})
+
+    def _drop(self) -> None:
+        """The loop is gone: run the `finally` blocks as far as they go without awaiting."""
+        with contextlib.suppress(RuntimeError):  # one of them awaited
+            self.run.context.run(self._coroutine.close)
+        self._over(GeneratorExit())
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._end = task = self.run.loop.create_task(coroutine)
+        _ending.add(task)
+        task.add_done_callback(_ending.discard)
+
+
+class BoundStream(wrapt.ObjectProxy[Any]):
+    """The provider's stream, read through the layers; everything but reading and closing is the stream's own."""
+
+    def __init__(self, stream: Any, pump: Pump) -> None:
+        super().__init__(stream)
+        self._self_pump = pump
+        pump.shown_by(self)
+
+    def __aiter__(self) -> BoundStream:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        return self._self_pump.drive()
+
+    async def aclose(self) -> None:
+        """End the stream; permits return and the provider's stream is closed."""
+        await self._self_pump.aclose()
+
+    async def close(self) -> None:
+        """End the stream, as `aclose`."""
+        await self._self_pump.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._self_pump.aclose()
+
+    def __del__(self) -> None:
+        pump = getattr(self, "_self_pump", None)
+        if pump is not None:
+            pump.abandon()
+
+
+class Generated:
+    """What a decorated async generator function returns: it starts at the first read, as a plain one does."""
+
+    __slots__ = ("__weakref__", "_pump", "_start")
+
+    def __init__(self, start: Callable[[], Pump]) -> None:
+        self._start: Callable[[], Pump] | None = start
+        self._pump: Pump | None = None
+
+    def __aiter__(self) -> Generated:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        if self._pump is None:
+            if self._start is None:
+                return _nothing()
+            start, self._start = self._start, None
+            self._pump = start()
+        return self._pump.drive()
+
+    async def aclose(self) -> None:
+        """End the generator for its layers; permits return."""
+        self._start = None
+        if self._pump is not None:
+            await self._pump.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        pump = getattr(self, "_pump", None)
+        if pump is not None:
+            pump.abandon()
+
+
+async def _nothing() -> Any:
+    raise StopAsyncIteration
