@@ -1,1 +1,8 @@
-"""simulator."""
+"""A provider of our own: OpenAI-compatible, on a local port, with true limits and whatever faults are wanted."""
+
+from sluiceway.simulator.behaviour import Behaviour
+from sluiceway.simulator.distributions import Fixed, Lognormal, Uniform
+from sluiceway.simulator.ledger import Ledger
+from sluiceway.simulator.simulator import Simulator
+
+__all__ = ["Behaviour", "Fixed", "Ledger", "Lognormal", "Simulator", "Uniform"]
