@@ -3,6 +3,7 @@
 from sluiceway.simulator.behaviour import Behaviour
 from sluiceway.simulator.distributions import Fixed, Lognormal, Uniform
 from sluiceway.simulator.ledger import Ledger
+from sluiceway.simulator.process import SimulatorProcess, spawn
 from sluiceway.simulator.simulator import Simulator
 
-__all__ = ["Behaviour", "Fixed", "Ledger", "Lognormal", "Simulator", "Uniform"]
+__all__ = ["Behaviour", "Fixed", "Ledger", "Lognormal", "Simulator", "SimulatorProcess", "Uniform", "spawn"]
