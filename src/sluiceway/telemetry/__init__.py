@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sluiceway.binding import switch
 
+from .configuration import configure
 from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten
 
 switch.observe = observe
 
-__all__ = ["Scope", "attached", "listen", "process_scopes", "publish", "scopes", "unlisten"]
+__all__ = ["Scope", "attached", "configure", "listen", "process_scopes", "publish", "scopes", "unlisten"]

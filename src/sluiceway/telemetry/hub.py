@@ -8,7 +8,6 @@ and three cheap checks, and leaves the call with a sink that passes only warning
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -18,6 +17,8 @@ from . import logs, metrics, spans
 from .conventions import CALL_NAME
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from sluiceway.call import Call, Run
     from sluiceway.events import Event, Sink
 
@@ -59,15 +60,15 @@ class Hearing:
 
     Attributes:
         sinks: called in order with every event.
-        trace: the call's record of spans; None if it does not record.
+        span: the call's span, recording or not; its ids stand in log lines.
         session: the innermost session's id; None outside one.
     """
 
-    __slots__ = ("session", "sinks", "trace")
+    __slots__ = ("session", "sinks", "span")
 
-    def __init__(self, sinks: tuple[Sink, ...], trace: spans.CallTrace | None, session: str | None) -> None:
+    def __init__(self, sinks: tuple[Sink, ...], span: Span, session: str | None) -> None:
         self.sinks = sinks
-        self.trace = trace
+        self.span = span
         self.session = session
 
     def hear(self, event: Event) -> None:
@@ -90,8 +91,16 @@ def observe(run: Run, call: Call) -> None:
         heard = _everybody(heard, run.layers)
     for scope in heard:
         scope.admit(call)
+    try:
+        _find_listeners(run, heard)
+    except Exception as error:  # noqa: BLE001 - somebody's sampler, processor or logger
+        run.sink = _warnings
+        logs.broken(observe, error)
+
+
+def _find_listeners(run: Run, heard: tuple[Scope, ...]) -> None:
     trace = None
-    span = spans.start(f"call {run.name}", None, SpanKind.INTERNAL, {CALL_NAME: run.name})
+    span = spans.tracing.start(f"call {run.name}", None, SpanKind.INTERNAL, {CALL_NAME: run.name})
     if span is not INVALID_SPAN:
         trace = spans.follow(span, run)
     metered = metrics.enabled()
@@ -99,19 +108,21 @@ def observe(run: Run, call: Call) -> None:
     if trace is None and not (heard or metered or told or _listeners):
         run.sink = _warnings
         return
-    session = getattr(heard[0], "id", None) if heard else None
-    sinks = [scope.hear for scope in heard]
-    if trace is not None:
-        trace.session = session
-        sinks.insert(0, trace.hear)
+    sinks: list[Sink] = [] if trace is None else [trace.hear]
     if metered:
-        sinks.insert(trace is not None, metrics.hear)
+        sinks.append(metrics.hear)
+        run.detailed = metrics.metering.due(run.started_at)
+    if heard:
+        sinks += [scope.hear for scope in heard]
     sinks += _listeners
     sinks.append(logs.hear if told else _warnings)
-    run.facts = hearing = Hearing(tuple(sinks), trace, session)
+    session = getattr(heard[0], "id", None) if heard else None
+    if trace is not None:
+        trace.session = session
+        run.detailed = run.detailed or spans.tracing.detailed
+    run.facts = hearing = Hearing(tuple(sinks), span, session)
     run.sink = hearing.hear
     run.listening = True
-    run.detailed = trace is not None and spans.detailed()
 
 
 def publish(event: Event) -> None:
@@ -119,7 +130,7 @@ def publish(event: Event) -> None:
     sinks = [scope.hear for scope in _everybody(scopes.get(), ())]
     if metrics.enabled():
         sinks.insert(0, metrics.hear)
-    Hearing((*sinks, *_listeners, logs.hear), None, None).hear(event)
+    Hearing((*sinks, *_listeners, logs.hear), INVALID_SPAN, None).hear(event)
 
 
 def listen(sink: Sink) -> Sink:

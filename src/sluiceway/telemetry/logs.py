@@ -1,41 +1,227 @@
-"""Events to log lines."""
+"""Events to log lines: through structlog where the application configured it, else through standard logging.
+
+A library must be silent until asked: an unconfigured structlog prints DEBUG to stdout, so it is used only when
+`structlog.is_configured()`; the standard logger is `"sluiceway"`, with a `NullHandler`. Levels: DEBUG a phase or an
+attempt, INFO a finished call, WARNING what somebody may have to act on. Every line carries `call_id`, and `trace_id`,
+`span_id`, `session_id` where there are such; none carries a prompt, an answer, an argument or a key.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from logging import DEBUG, INFO, WARNING
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import structlog
+from opentelemetry.trace import get_current_span
 
 from sluiceway import events
 
+from .conventions import type_name
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sluiceway.events import Event
 
-_log = logging.getLogger("sluiceway")
-_log.addHandler(logging.NullHandler())
-_reported: set[str] = set()
+    Line: TypeAlias = "tuple[str, Mapping[str, Any]]"
 
-WARNINGS = frozenset(
+WARNINGS: Final = frozenset(
     {
         events.BackedOff,
         events.CallRejected,
         events.CircuitChanged,
-        events.LimitPaused,
         events.ErrorRateHigh,
+        events.LimitPaused,
         events.SdkRetries,
     }
 )
+"""Events that are worth a line even when nobody listens; a circuit that closes is told at INFO."""
+
+_standard: Final = logging.getLogger("sluiceway")
+_standard.addHandler(logging.NullHandler())
 
 
-def enabled() -> bool:
-    return _log.isEnabledFor(logging.INFO)
+class Logging:
+    """Whether lines are written at all, and the bound structlog logger of the configuration last seen."""
+
+    __slots__ = ("_bound", "_config", "_reported", "on")
+
+    def __init__(self) -> None:
+        self.on = True
+        self._bound: Any = None
+        self._config: list[Any] = []
+        self._reported: set[str] = set()
+
+    def bound(self) -> Any:
+        """Return structlog's logger, bound once per configuration: binding costs more than a line."""
+        config = list(structlog.get_config().values())
+        if config != self._config:
+            self._bound = structlog.get_logger("sluiceway").bind()
+            self._config = config
+        return self._bound
+
+    def once(self, what: str) -> bool:
+        """Whether *what* comes up for the first time."""
+        if what in self._reported:
+            return False
+        self._reported.add(what)
+        return True
 
 
-def hear(event: Event) -> None: ...
+log: Final = Logging()
+
+
+def enabled(level: int = INFO) -> bool:
+    """Whether lines of *level* would be written."""
+    if not log.on:
+        return False
+    if not structlog.is_configured():
+        return _standard.isEnabledFor(level)
+    bound = log.bound()
+    asked = getattr(bound, "is_enabled_for", None) or getattr(bound, "isEnabledFor", None)
+    return True if asked is None else bool(asked(level))
+
+
+def hear(event: Event) -> None:
+    """Write the line that *event* is worth, if any."""
+    entry = _LINES.get(type(event))
+    if entry is None:
+        if not isinstance(event, events.Phase):
+            return
+        entry = (DEBUG, _phase)
+    level, describe = entry
+    if type(event) is events.CircuitChanged and event.new != "open":
+        level = INFO
+    if enabled(level):
+        text, fields = describe(event)
+        write(level, text, {**fields, **_where(event)})
+
+
+def write(level: int, text: str, fields: Mapping[str, Any]) -> None:
+    """Write one line of *level*: *text* and *fields*, None among them left out."""
+    said = {name: value for name, value in fields.items() if value is not None}
+    if structlog.is_configured():
+        getattr(log.bound(), logging.getLevelName(level).lower())(text, **said)
+    else:
+        tail = " ".join(f"{name}={_short(value)}" for name, value in said.items())
+        _standard.log(level, "%s: %s", text, tail, extra=said)
 
 
 def broken(sink: Any, error: Exception) -> None:
-    """Log once that *sink* raised *error*."""
-    name = f"{sink!r}"
-    if name not in _reported:
-        _reported.add(name)
-        _log.error("a sink raised and was ignored: %s", name, exc_info=error)
+    """Tell once that *sink* raised *error*, which is as far as the error gets."""
+    owner = getattr(sink, "__self__", None)
+    name = getattr(sink, "__qualname__", type(sink).__qualname__)
+    if log.once(f"{name} {id(owner) if owner is not None else id(sink)}"):
+        _standard.error(
+            "%s raised while it heard an event, and is ignored from now on when it does", name, exc_info=error
+        )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _where(event: Event) -> dict[str, Any]:
+    """Return the names by which a line is found from its trace, its call and its session, and the other way round."""
+    call = event.call
+    if call is None:
+        return {}
+    hearing = call.run.facts
+    span = get_current_span() if hearing is None else hearing.span
+    context = span.get_span_context()
+    return {
+        "call_id": call.run.id,
+        "session_id": None if hearing is None else hearing.session,
+        "trace_id": f"{context.trace_id:032x}" if context.is_valid else None,
+        "span_id": f"{context.span_id:016x}" if context.is_valid else None,
+    }
+
+
+# ------------------------------------------------------------------ one function a kind of line
+
+
+def _name(event: Event) -> str | None:
+    return None if event.call is None else event.call.name
+
+
+def _phase(event: events.Phase) -> Line:
+    seconds = event.at - event.started_at
+    return event.name, {"call": _name(event), "layer": event.layer, "seconds": seconds, **event.attributes}
+
+
+def _attempt_finished(event: events.AttemptFinished) -> Line:
+    attempt = event.attempt
+    return f"attempt {attempt.outcome}", {
+        "call": _name(event),
+        "attempt": attempt.number,
+        "seconds": event.at - attempt.started_at,
+        "status": attempt.status,
+        "error": None if attempt.error is None else type_name(attempt.error),
+    }
+
+
+def _first_item(event: events.FirstItem) -> Line:
+    return "first item", {"call": _name(event), "attempt": event.attempt.number, "seconds": event.latency}
+
+
+def _call_finished(event: events.CallFinished) -> Line:
+    return f"call {event.outcome}", {
+        "call": _name(event),
+        "seconds": event.latency,
+        "attempts": None if event.call is None else len(event.call.run.attempts),
+        "error": None if event.error is None else type_name(event.error),
+    }
+
+
+def _backed_off(event: events.BackedOff) -> Line:
+    return "retry", {
+        "call": _name(event),
+        "attempt": event.attempt,
+        "delay": event.delay,
+        "source": event.source,
+        "cause": None if event.cause is None else type_name(event.cause),
+    }
+
+
+def _rejected(event: events.CallRejected) -> Line:
+    return "call rejected", {
+        "call": _name(event),
+        "layer": event.layer,
+        "error": type_name(event.error),
+        "retry_after": event.error.retry_after,
+    }
+
+
+def _circuit_changed(event: events.CircuitChanged) -> Line:
+    return f"circuit {event.new}", {"layer": event.layer, "was": event.old, "reason": event.reason}
+
+
+def _limit_paused(event: events.LimitPaused) -> Line:
+    return "limit paused", {"layer": event.layer, "seconds": event.seconds, "source": event.source}
+
+
+def _error_rate_high(event: events.ErrorRateHigh) -> Line:
+    return "error rate high", {
+        "session": event.session,
+        "rate": event.rate,
+        "calls": event.calls,
+        "threshold": event.threshold,
+    }
+
+
+def _sdk_retries(event: events.SdkRetries) -> Line:
+    return "the provider's SDK retries under our retries: give its client max_retries=0", {"retries": event.retries}
+
+
+_LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
+    events.AttemptFinished: (DEBUG, _attempt_finished),
+    events.FirstItem: (DEBUG, _first_item),
+    events.CallFinished: (INFO, _call_finished),
+    events.BackedOff: (WARNING, _backed_off),
+    events.CallRejected: (WARNING, _rejected),
+    events.CircuitChanged: (WARNING, _circuit_changed),
+    events.LimitPaused: (WARNING, _limit_paused),
+    events.ErrorRateHigh: (WARNING, _error_rate_high),
+    events.SdkRetries: (WARNING, _sdk_retries),
+}

@@ -1,0 +1,61 @@
+"""The instruments, made once from a meter: names, units and buckets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.metrics import Histogram, Meter
+
+DURATIONS: Final = tuple(0.01 * 2**n for n in range(14))
+"""Seconds, 10 ms to 81.92 s: the GenAI conventions' buckets."""
+WAITS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds; nearly every wait is either nothing or long."""
+TOKENS: Final = tuple(float(4**n) for n in range(14))
+"""Tokens, 1 to 67,108,864: the GenAI conventions' buckets."""
+
+
+class Instruments:
+    """What is measured. Histograms of tokens and waits also give the sums that rates are made of."""
+
+    __slots__ = (
+        "attempt_duration",
+        "call_duration",
+        "calls_active",
+        "circuit_state",
+        "circuit_transitions",
+        "concurrency_limit",
+        "concurrency_used",
+        "first_item",
+        "queue_depth",
+        "rate_available",
+        "rate_limit",
+        "rejections",
+        "retries",
+        "tokens",
+        "wait_duration",
+    )
+
+    def __init__(self, meter: Meter) -> None:
+        def histogram(name: str, unit: str, text: str, buckets: Sequence[float]) -> Histogram:
+            return meter.create_histogram(f"sluiceway.{name}", unit, text, explicit_bucket_boundaries_advisory=buckets)
+
+        self.call_duration = histogram("call.duration", "s", "Calls, waits and retries included", DURATIONS)
+        self.attempt_duration = histogram("attempt.duration", "s", "Trips to the provider", DURATIONS)
+        self.wait_duration = histogram("wait.duration", "s", "Waits of calls, by reason", WAITS)
+        self.first_item = histogram("stream.first_item.duration", "s", "From the attempt to its first item", DURATIONS)
+        self.tokens = histogram("tokens", "{token}", "Tokens of an attempt, by type", TOKENS)
+        count = meter.create_counter
+        self.retries = count("sluiceway.retries", "{retry}", "Attempts after the first")
+        self.rejections = count("sluiceway.rejections", "{call}", "Refusals by a layer before the provider")
+        self.circuit_transitions = count("sluiceway.circuit_breaker.transitions", "{transition}", "By new state")
+        self.calls_active = meter.create_up_down_counter("sluiceway.calls.active", "{call}", "Calls under way")
+        gauge = meter.create_gauge
+        self.queue_depth = gauge("sluiceway.queue.depth", "{call}", "Calls that waited before one that came")
+        self.rate_limit = gauge("sluiceway.rate_limit.limit", "{unit}", "What the limit allows, by its name")
+        self.rate_available = gauge("sluiceway.rate_limit.available", "{unit}", "What it has left")
+        self.concurrency_limit = gauge("sluiceway.concurrency.limit", "{call}", "How many calls may be in flight")
+        self.concurrency_used = gauge("sluiceway.concurrency.in_flight", "{call}", "How many were, at the last look")
+        self.circuit_state = gauge("sluiceway.circuit_breaker.state", "1", "0 closed, 1 half-open, 2 open")
