@@ -11,7 +11,7 @@ import inspect
 import types
 import warnings
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -134,35 +134,17 @@ def _failed(call: Call, attempt: Attempt, error: BaseException) -> None:
 class Chain:
     """Layers put together around the innermost step; made once, serves any number of functions and calls."""
 
-    __slots__ = ("_generator", "_plain", "layers", "name")
+    __slots__ = ("generator", "layers", "name", "plain")
 
     def __init__(self, layers: Sequence[Layer], name: str | None = None) -> None:
-        """Put *layers* together, outermost first; *name* stands for the function's own in spans and logs.
-
-        Raises:
-            ValueError: the same stateful layer stands twice in it.
-        """
+        """Put *layers* together, outermost first; *name* stands for the function's own in spans and logs."""
         self.layers = tuple(layers)
         self.name = name
-        self._plain: Callable[[Call], Awaitable[Any]] | None = None
-        self._generator: Callable[[Call], Awaitable[Any]] | None = None
-
-    @property
-    def plain(self) -> Callable[[Call], Coroutine[Any, Any, Any]]:
-        """The layers around a call of a coroutine function."""
-        if self._plain is None:
-            self._plain = compose(self.layers, invoke)
-        return self._plain  # type: ignore[return-value]
-
-    @property
-    def generator(self) -> Callable[[Call], Coroutine[Any, Any, Any]]:
-        """The layers around a call of an async generator function."""
-        if self._generator is None:
-            self._generator = compose(self.layers, invoke_generator)
-        return self._generator  # type: ignore[return-value]
+        self.plain = compose(self.layers, invoke)
+        self.generator = compose(self.layers, invoke_generator)
 
 
-def compose(layers: Sequence[Layer], proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Awaitable[Any]]:
+def compose(layers: Sequence[Layer], proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Any]:
     """Return *proceed* with *layers* around it, the first outermost."""
     for layer in reversed(layers):
         proceed = layer.around(proceed)
@@ -333,7 +315,7 @@ def chain_of(function: Any) -> Chain | None:
 
 def _unbound(function: Any) -> Any:
     """Return the raw function of a bound one; a method of an instance stays one."""
-    target: Any = function
+    target = function
     if type(target) is types.MethodType:
         return types.MethodType(target.__func__.__wrapped__, target.__self__)
     return target.__wrapped__

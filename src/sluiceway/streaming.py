@@ -95,9 +95,21 @@ async def emit_to_reader(item: Any) -> None:
     await _signal(Item(item))
 
 
+_plain: Final[set[type]] = set()
+_MANY = 1000
+
+
 def is_stream(value: object) -> bool:
     """Whether *value* is a stream: by `__anext__`, since pages of results have `__aiter__` too."""
-    return hasattr(type(value), "__anext__")
+    kind = type(value)
+    if kind in _plain:  # looking for what is not there costs six times as much
+        return False
+    if hasattr(kind, "__anext__"):
+        return True
+    if len(_plain) >= _MANY:  # classes made on the fly must not live for ever
+        _plain.clear()
+    _plain.add(kind)
+    return False
 
 
 async def pull(call: Call, attempt: Attempt, stream: Any) -> None:
