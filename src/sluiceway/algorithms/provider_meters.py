@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Metering: TypeAlias = Literal["bucket", "rolling"]
@@ -29,6 +29,8 @@ class Limit:
             most the capacity in any half-open window ``[t, t + window)``.
         window: seconds; the capacity is what the rate yields in them.
         burst: seconds' worth of the rate that a bucket holds, when that is not *window*.
+        rate: the amount per second.
+        capacity: what a full bucket holds, or the most in a rolling window.
 
     Raises:
         ValueError: a number is not positive and finite, *metering* is unknown, *burst* is given for a rolling
@@ -39,6 +41,8 @@ class Limit:
     metering: Metering = "bucket"
     window: float = 60.0
     burst: float | None = None
+    rate: float = field(init=False, repr=False, compare=False)  # not properties: meters ask them often
+    capacity: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.metering not in ("bucket", "rolling"):
@@ -47,21 +51,14 @@ class Limit:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be more than 0 and finite")
+        object.__setattr__(self, "rate", self.per_minute / 60)
+        seconds = self.window if self.burst is None else self.burst
+        object.__setattr__(self, "capacity", self.rate * seconds)
         if self.metering == "rolling" and self.burst is not None:
             raise ValueError(f"burst={self.burst!r} is for a bucket: a rolling window has only a window")
         if self.metering == "rolling" and self.capacity < 1:
             share = f"per_minute={self.per_minute:g} is {self.capacity:g} in a rolling {self.window:g} s"
             raise ValueError(f"{share}, which must be at least 1")
-
-    @property
-    def rate(self) -> float:
-        """The amount per second."""
-        return self.per_minute / 60
-
-    @property
-    def capacity(self) -> float:
-        """What a full bucket holds, or the most in a rolling window."""
-        return self.rate * (self.window if self.burst is None else self.burst)
 
     @property
     def largest(self) -> float:

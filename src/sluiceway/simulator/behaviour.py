@@ -216,8 +216,7 @@ class Behaviour:
         checks.positive("tokens_per_character", self.tokens_per_character)
         if self.max_in_flight is not None:
             checks.whole("max_in_flight", self.max_in_flight, least=1)
-        if self.outage_as not in ("reset", "hang"):
-            checks.status("outage_as", self.outage_as)
+        checks.status_or("outage_as", self.outage_as, "reset", "hang")
         if self.seed is not None:
             checks.whole("seed", self.seed)
         if isinstance(self.retry_after, bool) or not isinstance(self.retry_after, (str, int, float, type(None))):

@@ -53,6 +53,14 @@ def status(name: str, value: int | str) -> None:
     whole(name, value, least=400, most=599)
 
 
+def status_or(name: str, value: object, *words: str) -> None:
+    """Refuse what is neither the status of an error nor one of the *words*."""
+    if value in words or (isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599):
+        return
+    allowed = " or ".join(map(repr, words))
+    raise ValueError(f"{name}={value!r} must be a status from 400 to 599, or {allowed}")
+
+
 def error_rates(name: str, value: Mapping[Any, float]) -> Mapping[int, float]:
     """Return rates by status; a status may be text, as JSON has it, and all rates together are at most 1."""
     if not isinstance(value, Mapping):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sluiceway.simulator import anthropic_wire, chat, embeddings, openai_wire, responses
-from sluiceway.simulator.retry_after import retry_headers
+from sluiceway.simulator.coming_back import retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
