@@ -22,6 +22,18 @@ def one_loop_at_a_time(old: asyncio.AbstractEventLoop | None, owner: str) -> Non
         raise RuntimeError(f"one {owner} object is used by two event loops at the same time: make one for each loop")
 
 
+def clock_shift(old: asyncio.AbstractEventLoop | None, new: asyncio.AbstractEventLoop) -> float:
+    """Return how much later the same moment reads on the clock of *new* than on that of *old*.
+
+    Real loops share the machine's clock: 0. A loop on virtual time starts its own anew, and state that outlives a
+    loop must not wait for the old clock's hour to come round again.
+    """
+    if old is None:
+        return 0.0
+    delta = new.time() - old.time()
+    return delta if delta < 0 else 0.0
+
+
 class Scope:
     """One time limit of one call: cancels whoever drives the call, and takes that cancellation back.
 

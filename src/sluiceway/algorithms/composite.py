@@ -73,6 +73,11 @@ class Composite:
         for machine in self.machines:
             machine.pause(until, now)
 
+    def shift(self, delta: float) -> None:
+        """Move every remembered time by *delta*; see :mod:`.limiter`."""
+        for machine in self.machines:
+            machine.shift(delta)
+
     def largest(self, i: int) -> float:
         """Return the largest cost that resource *i* can ever admit."""
         return self.machines[i].largest()

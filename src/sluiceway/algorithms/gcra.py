@@ -45,7 +45,7 @@ class Gcra:
         """Return 0.0 and take *cost*, or return the seconds to wait and take nothing."""
         if now < self._at:
             if self._at == self._until:
-                return padded(self._until - now, now)
+                return self.wait(cost, now)
             now = self._at
         # Compared as a backlog and not as two points in time: far from 0 the clock's rounding would eat the burst.
         backlog = self._tat - now
@@ -63,14 +63,13 @@ class Gcra:
 
     def wait(self, cost: float, now: float) -> float:
         """Return the seconds until *cost* could be taken; 0.0 for now."""
-        if self._paused(now):
-            return padded(self._until - now, now)
-        if not cost:
-            return 0.0
-        late = (min(cost, self._capacity) - self.level(now)) * self._interval
-        if late <= self._tau * EPSILON:
-            return 0.0
-        return padded(late + max(0.0, self._at - now), now)
+        backlog = (
+            max(0.0, self._tat - max(now, self._at)) + (min(cost, self._capacity) - self._surplus) * self._interval
+        )
+        late = backlog - self._capacity * self._interval if backlog > self._tau and cost else 0.0
+        if late or self._paused(now):
+            return padded(late + max(0.0, self._at - now), now)
+        return 0.0
 
     def charge(self, cost: float, now: float) -> None:
         """Take *cost* whatever the level."""
@@ -111,6 +110,12 @@ class Gcra:
         learnt = self._surplus > 0.0
         self._specify(limit, window)
         self._put(min(level, self._limit if learnt else self._capacity), now)
+
+    def shift(self, delta: float) -> None:
+        """Move every remembered time by *delta*; see :mod:`.limiter`."""
+        self._tat += delta
+        self._at += delta
+        self._until += delta
 
     def largest(self) -> float:
         """Return the whole limit: larger costs are the caller's to refuse."""

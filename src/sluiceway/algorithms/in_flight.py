@@ -61,6 +61,9 @@ class InFlight:
     def pause(self, until: float, now: float | None = None) -> None:
         """Do nothing: whoever is inside stays, and rates do the pausing."""
 
+    def shift(self, delta: float) -> None:
+        """Do nothing: places know no time."""
+
     def largest(self) -> float:
         """Return the limit: larger costs are the caller's to refuse."""
         return self.limit

@@ -1,7 +1,7 @@
 """The contract of everything that hands out permits.
 
-All machines are *told* the time: ``now`` is in seconds of any one monotonic clock. A ``now`` earlier than one that
-was told before counts as the later one: time never goes backwards. Costs are at least 0; a cost of 0 does not
+All machines are *told* the time: ``now`` is in seconds of any one monotonic clock. A ``now`` earlier than that of the
+last change counts as the later one: time never goes backwards. Costs are at least 0; a cost of 0 does not
 touch its resource and never waits for it. Settings are checked when a machine is made, costs are not: this is
 the hot path.
 
@@ -22,6 +22,7 @@ the hot path.
                                level is at most 1 (one request, as good as no tokens), so that those who
                                wait come back paced and not as a burst. A pause only ever extends another.
                                Without *now* it begins at the last time that the machine was told.
+``shift(delta)``               The clock was exchanged for another one, on which the same moment reads *delta* later.
 ``largest()``                  The whole limit. The caller refuses larger costs: they could never fit.
 ``level(now)``                 What is left now, negative in debt; for snapshots.
 =============================  ==============================================================================
@@ -68,6 +69,10 @@ class Resource(Protocol):
         """Admit nothing before *until*."""
         ...
 
+    def shift(self, delta: float, /) -> None:
+        """Move every remembered time by *delta*."""
+        ...
+
     def largest(self) -> float:
         """Return the largest cost that can ever be admitted."""
         ...
@@ -102,6 +107,10 @@ class Limiter(Protocol):
 
     def pause(self, until: float, now: float | None = None, /) -> None:
         """Admit nothing before *until*."""
+        ...
+
+    def shift(self, delta: float, /) -> None:
+        """Move every remembered time by *delta*."""
         ...
 
     def largest(self, i: int, /) -> float:

@@ -103,7 +103,7 @@ class SlidingWindow:
         """Return 0.0 and take *cost*, or return the seconds to wait and take nothing."""
         if now < self._at:
             if self._at == self._until:
-                return padded(self._until - now, now)
+                return self.wait(cost, now)
             now = self._at
         else:
             self._at = now
@@ -116,17 +116,16 @@ class SlidingWindow:
 
     def wait(self, cost: float, now: float) -> float:
         """Return the seconds until *cost* could be taken; 0.0 for now."""
-        if self._paused(now):
-            return padded(self._until - now, now)
-        at = max(now, self._at)
-        if self._due <= at:
-            self._expire(at)
-        if not cost:
-            return 0.0
-        excess = self._used + min(cost, self._limit) - self._limit
-        free = at if excess <= self._limit * EPSILON else self._when_free(excess)
-        ready = max(free, self._next)
-        return padded(ready - now, now) if ready > at else 0.0
+        paused = self._paused(now)
+        ready = at = max(now, self._at)
+        if cost:
+            if self._due <= (told := now if paused else at):
+                self._expire(told)
+            ready = max(at, self._next)
+            wanted = self._used + min(cost, self._limit)
+            if wanted > self._ceiling:
+                ready = max(ready, self._when_free(wanted - self._limit))
+        return padded(ready - now, now) if paused or ready > at else 0.0
 
     def charge(self, cost: float, now: float) -> None:
         """Take *cost* whatever the level."""
@@ -189,6 +188,17 @@ class SlidingWindow:
         self._specify(limit, window)
         self._granule_end = -math.inf
         self._look_ahead()
+
+    def shift(self, delta: float) -> None:
+        """Move every remembered time by *delta*; see :mod:`.limiter`."""
+        self._stamps = deque(stamp + delta for stamp in self._stamps)
+        self._at += delta
+        self._until += delta
+        self._next += delta
+        self._due += delta
+        self._forgotten += delta
+        self._foreign_until += delta
+        self._granule_end += delta
 
     def largest(self) -> float:
         """Return the limit: larger costs are the caller's to refuse."""

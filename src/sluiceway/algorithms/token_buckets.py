@@ -51,7 +51,7 @@ class TokenBuckets:
         elapsed = now - self._at
         if elapsed < 0.0:
             if self._at == self._until:
-                return padded(self._until - now, now)
+                return self.wait(costs, now)
             now = self._at
             elapsed = 0.0
         left = []
@@ -70,14 +70,14 @@ class TokenBuckets:
 
     def wait(self, costs: Sequence[float], now: float) -> float:
         """Return the seconds until all *costs* could be taken; 0.0 for now."""
-        if self._paused(now):
-            return padded(self._until - now, now)
         longest = 0.0
         for level, cost, (rate, capacity, hair) in zip(self.levels(now), costs, self._specs, strict=False):
             spare = level - min(cost, capacity)
             if spare < hair and cost:
                 longest = max(longest, -spare / rate)
-        return longest and padded(longest + max(0.0, self._at - now), now)
+        if longest or self._paused(now):
+            return padded(longest + max(0.0, self._at - now), now)
+        return 0.0
 
     def give(self, costs: Sequence[float], now: float, at: float | None = None) -> None:
         """Hand back an unused permit of *costs*."""
@@ -125,6 +125,11 @@ class TokenBuckets:
             learnt = level > self._specs[i][1]
             self._levels[i] = min(level, self._limits[i] if learnt else specs[i][1])
         self._specs = specs
+
+    def shift(self, delta: float) -> None:
+        """Move every remembered time by *delta*; see :mod:`.limiter`."""
+        self._at += delta
+        self._until += delta
 
     def largest(self, i: int) -> float:
         """Return the whole limit of bucket *i*: larger costs are the caller's to refuse."""

@@ -56,6 +56,10 @@ class WithPlaces:
         """Admit nothing before *until*."""
         self._limiter.pause(until, now)
 
+    def shift(self, delta: float) -> None:
+        """Move every remembered time by *delta*; see :mod:`.limiter`."""
+        self._limiter.shift(delta)
+
     def largest(self, i: int) -> float:
         """Return the largest cost that resource *i* can ever admit."""
         return self._limiter.largest(i)

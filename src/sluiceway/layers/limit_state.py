@@ -7,11 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from sluiceway.admission import Discipline, WaitingRoom
+from sluiceway.expiry import clock_shift, one_loop_at_a_time
 from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec, nearest, with_places
 from sluiceway.layers.token_costs import Estimator
 from sluiceway.providers.headers import read_limits
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Hashable, Mapping, Sequence
 
     from sluiceway.algorithms.in_flight import InFlight
@@ -45,7 +47,7 @@ class RateSnapshot:
 class LimitState:
     """The machine, the waiting room and the estimator of one key."""
 
-    __slots__ = ("estimator", "in_flight", "key", "limiter", "paused_until", "places", "room", "specs")
+    __slots__ = ("estimator", "in_flight", "key", "limiter", "loop", "paused_until", "places", "room", "specs")
 
     def __init__(
         self,
@@ -64,6 +66,20 @@ class LimitState:
         self.estimator = Estimator()
         self.in_flight = 0
         self.paused_until = float("-inf")
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another event loop, after the one before has ended.
+
+        Raises:
+            RuntimeError: the one before still runs, in another thread.
+        """
+        one_loop_at_a_time(self.loop, "rate limit")
+        delta = clock_shift(self.loop, loop)
+        if delta:
+            self.limiter.shift(delta)
+            self.paused_until += delta
+        self.loop = loop
 
     def busy(self) -> bool:
         """Whether it must be kept: somebody waits or holds a permit."""
@@ -88,7 +104,7 @@ class LimitState:
                 self.limiter.learn(i, said.remaining, now, raise_to=raise_to)
 
     def pause(self, wait: float, now: float) -> float | None:
-        """Admit nothing for *wait* seconds, `LONGEST_PAUSE` at the most; return how long, None if paused longer already."""
+        """Admit nothing for *wait* seconds, `LONGEST_PAUSE` at the most; return how long, None if paused for longer."""
         wait = min(wait, LONGEST_PAUSE)
         until = now + wait
         if until <= self.paused_until:

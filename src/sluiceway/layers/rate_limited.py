@@ -149,6 +149,8 @@ class rate_limited(Layer):
         """Run *call* when it fits into every limit."""
         run = call.run
         state = self._one or self._states.of(call)
+        if run.loop is not state.loop:
+            state.move_to(run.loop)
         costs = self._costs(call, state) if self._counts_tokens else self._one_request
         now = run.loop.time()
         if state.room.queue or state.limiter.take(costs, now) != 0.0:
@@ -327,6 +329,8 @@ class rate_limited(Layer):
     async def take(self, state: LimitState, costs: Sequence[float]) -> float:
         """Take *costs* from *state* for a permit, waiting if need be; return when they were taken."""
         loop = asyncio.get_running_loop()
+        if loop is not state.loop:
+            state.move_to(loop)
         now = loop.time()
         if not state.room.try_acquire(costs, now):
             self._refuse_if_hopeless(None, state, costs, now, len(state.room))
