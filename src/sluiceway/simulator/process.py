@@ -9,6 +9,7 @@ from contextlib import suppress
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from sluiceway.simulator import checks
 from sluiceway.simulator.behaviour import Behaviour
 from sluiceway.simulator.ledger import Ledger
 
@@ -46,6 +47,7 @@ class SimulatorProcess:
         port: int = 0,
         **settings: Unpack[Settings],
     ) -> None:
+        checks.whole("port", port, least=0, most=65_535)
         self._behaviour = (behaviour or Behaviour()).but(**settings)
         self._host = host
         self._port = port

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self, Unpack
 
+from sluiceway.simulator import checks
 from sluiceway.simulator.behaviour import Behaviour
 from sluiceway.simulator.service import Service
 
@@ -45,6 +46,7 @@ class Simulator:
         port: int = 0,
         **settings: Unpack[Settings],
     ) -> None:
+        checks.whole("port", port, least=0, most=65_535)
         self._behaviour = (behaviour or Behaviour()).but(**settings)
         self._host = host
         self._port = port
