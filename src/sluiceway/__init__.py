@@ -11,3 +11,7 @@ Decorate the coroutine functions that you have, or build a `Pipeline` and wrap a
     @circuit_breaker(failure_ratio=0.5)
     async def ask(prompt: str) -> ChatCompletion: ...
 """
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
