@@ -64,7 +64,7 @@ class ModelPrices:
 
 
 class PriceTable:
-    """The user's own prices, USD for a million tokens: ``{"my-model": {"input": 0.15, "output": 0.6, "cached": 0.07}}``.
+    """The user's own prices: ``{"my-model": {"input": 0.15, "output": 0.6, "cached": 0.075}}``, USD per million tokens.
 
     A name ending in `*` is for every model that starts so; the exact and then the longest name wins. `cached` and
     `cache_write` may be left out and then cost as much as `input`.
