@@ -7,7 +7,6 @@ from asyncio import CancelledError, current_task, get_running_loop, sleep
 
 import pytest
 
-from sluiceway import binding
 from sluiceway.call import hints
 from sluiceway.errors import TimedOut
 from sluiceway.events import Phase
@@ -76,24 +75,6 @@ async def items(reading):
     except TimedOut as error:
         return got, error.kind
     return got, None
-
-
-@pytest.fixture
-def listen(monkeypatch):
-    """Hear the events of all calls; `detailed` as while a span records."""
-
-    def start(*, detailed=True):
-        events = []
-
-        def observe(run, call):
-            run.sink = events.append
-            run.listening = True
-            run.detailed = detailed
-
-        monkeypatch.setattr(binding.switch, "observe", observe)
-        return lambda kind: [event for event in events if isinstance(event, kind)]
-
-    return start
 
 
 # ------------------------------------------------------------------ as asyncio.timeout
