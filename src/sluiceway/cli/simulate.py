@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import click
 
@@ -21,42 +22,36 @@ simulated provider on {base_url} (Ctrl-C ends it and prints its ledger)
 """
 
 
-class _Number(click.ParamType):
-    """A number, or text that the simulator reads itself: a duration with a unit, a spread."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
-        try:
-            return float(value)
-        except ValueError:
-            return value
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _Pair(click.ParamType):
-    """Two values around a separator."""
-
-    def __init__(self, name: str, separator: str) -> None:
-        self.name = name
-        self._separator = separator
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        left, separator, right = str(value).partition(self._separator)
-        if not (left and separator and right):
-            self.fail(f"{value!r} must be {self.name}", param, ctx)
-        number = _Number(self.name)
-        return number.convert(left, param, ctx), number.convert(right, param, ctx)
+def _number(value: str) -> float | str:
+    """Read a number; text is left for the simulator, which reads durations with units and spreads."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
-_DURATION, _SPREAD = _Number("duration"), _Number("spread")
+def _pair(form: str, separator: str) -> Callable[[str], tuple[float | str, float | str]]:
+    """Read two values around a separator."""
+
+    def read(value: str) -> tuple[float | str, float | str]:
+        left, found, right = value.partition(separator)
+        if not (left and found and right):
+            raise click.BadParameter(f"{value!r} must be {form}")
+        return _number(left), _number(right)
+
+    return read
+
+
 _RATE = click.FloatRange(0, 1)
 
 
-def _options(*options: Any) -> Any:
+def _options(*options: Decorator) -> Decorator:
     """Apply options so that `--help` shows them in the order they are written."""
 
-    def decorate(function: Any) -> Any:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             function = option(function)
         return function
@@ -70,11 +65,11 @@ _LIMITS = _options(
     click.option("--input-tpm", type=float, help="Input tokens per minute."),
     click.option("--output-tpm", type=float, help="Output tokens per minute."),
     click.option("--metering", type=click.Choice(["bucket", "rolling"]), help="How limits are metered [bucket]."),
-    click.option("--window", type=_DURATION, help="Window of the metering [60s]."),
-    click.option("--burst", type=_DURATION, help="What a bucket holds, as time at the rate [the window]."),
+    click.option("--window", type=_number, metavar="DURATION", help="Window of the metering [60s]."),
+    click.option("--burst", type=_number, metavar="DURATION", help="What a bucket holds, as time at the rate [the window]."),
     click.option("--token-metering", type=click.Choice(["bucket", "rolling"]), help="The same for tokens."),
-    click.option("--token-window", type=_DURATION, help="The same for tokens."),
-    click.option("--token-burst", type=_DURATION, help="The same for tokens."),
+    click.option("--token-window", type=_number, metavar="DURATION", help="The same for tokens."),
+    click.option("--token-burst", type=_number, metavar="DURATION", help="The same for tokens."),
     click.option("--refusals-count", is_flag=True, default=None, help="A 429 consumes a request too."),
     click.option("--reserve", type=click.Choice(["max", "sum", "prompt"]), help="Tokens charged at the door [max]."),
     click.option("--settle/--no-settle", default=None, help="Charge the usage in the end [settle]."),
@@ -89,23 +84,23 @@ _LIMITS = _options(
     click.option("--retry-after", help="A lie to say instead."),
 )
 _ANSWERS = _options(
-    click.option("--latency", type=_SPREAD, help='To the first token: "50ms..200ms", "lognormal(200ms, 0.5)" [0].'),
-    click.option("--token-gap", type=_SPREAD, help="Between tokens, written likewise [0]."),
-    click.option("--answer-tokens", type=_SPREAD, help='Length of answers: 16, "20..400" [16].'),
+    click.option("--latency", type=_number, metavar="SPREAD", help='To the first token: "50ms..200ms", "lognormal(200ms, 0.5)" [0].'),
+    click.option("--token-gap", type=_number, metavar="SPREAD", help="Between tokens, written likewise [0]."),
+    click.option("--answer-tokens", type=_number, metavar="SPREAD", help='Length of answers: 16, "20..400" [16].'),
     click.option("--answer", help="A text to answer with; {prompt} stands for the last message."),
     click.option("--tokens-per-character", type=float, help="How prompts are counted [0.25]."),
 )
 _FAULTS = _options(
-    click.option("--error", multiple=True, type=_Pair("STATUS=RATE", "="), help="Such as 503=0.02; repeatable."),
+    click.option("--error", multiple=True, type=_pair("STATUS=RATE", "="), metavar="STATUS=RATE", help="Such as 503=0.02; repeatable."),
     click.option("--hang-rate", type=_RATE, help="Share that hangs."),
-    click.option("--hang-for", type=_DURATION, help="How long it hangs [600s]."),
+    click.option("--hang-for", type=_number, metavar="DURATION", help="How long it hangs [600s]."),
     click.option("--reset-rate", type=_RATE, help="Share whose connection is reset instead of the answer."),
     click.option("--stream-reset-rate", type=_RATE, help="Share of streams reset half-way."),
     click.option("--stream-error-rate", type=_RATE, help="Share of streams with an error half-way."),
     click.option("--endless-stream", type=_RATE, help="Share of streams that never end."),
     click.option("--missing-usage", type=_RATE, help="Share of answers without usage."),
     click.option("--insufficient-quota", type=_RATE, help="Share refused for lack of money."),
-    click.option("--outage", multiple=True, type=_Pair("START..END", ".."), help="Down between; repeatable."),
+    click.option("--outage", multiple=True, type=_pair("START..END", ".."), metavar="START..END", help="Down between; repeatable."),
     click.option("--outage-as", help='How it is down: a status, "reset" or "hang" [503].'),
     click.option("--seed", type=int, help="The same seed gives the same faults."),
 )

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
 from sluiceway import durations
+
+
+def aiohttp_is_installed() -> None:
+    """Raise an ImportError that says what to install when aiohttp is missing."""
+    if find_spec("aiohttp") is None:
+        raise ImportError("the simulator needs aiohttp: pip install 'sluiceway[simulator]'")
 
 
 def rate(name: str, value: float) -> float:

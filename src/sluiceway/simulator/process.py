@@ -59,10 +59,12 @@ class SimulatorProcess:
         """Start the process and wait until it listens.
 
         Raises:
+            ImportError: aiohttp is not installed.
             RuntimeError: it is running already, or the process ended or stayed silent instead of listening.
         """
         if self._process is not None:
             raise RuntimeError(f"{self!r} is running already")
+        checks.aiohttp_is_installed()
         order = {"host": self._host, "port": self._port, "behaviour": self._behaviour.to_dict()}
         command = (sys.executable, "-m", "sluiceway.simulator")
         self._process = process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)

@@ -64,13 +64,12 @@ class Simulator:
         """
         if self._site is not None:
             raise RuntimeError(f"{self!r} is running already")
-        try:
-            from sluiceway.simulator.serving import Site  # noqa: PLC0415 - aiohttp is an extra
-        except ImportError as error:
-            raise ImportError("the simulator needs aiohttp: pip install 'sluiceway[simulator]'") from error
+        checks.aiohttp_is_installed()
+        from sluiceway.simulator.serving import Site  # noqa: PLC0415 - aiohttp is an extra
+
         service = Service(self._behaviour, asyncio.get_running_loop().time())
         self._site = await Site.start(service, self._host, self._port)
-        self._service, self._final = service, None
+        self._service = service
         return self
 
     async def __aexit__(
@@ -78,9 +77,9 @@ class Simulator:
     ) -> None:
         """Close every connection; the ledger stays readable."""
         site, self._site = self._site, None
-        if site is not None and self._service is not None:
+        if site is not None:
             await site.stop()
-            self._final = self._service.books.snapshot(asyncio.get_running_loop().time())
+            self._behaviour, self._final, self._service = self.behaviour, self.ledger, None
 
     @property
     def url(self) -> str:
@@ -101,7 +100,7 @@ class Simulator:
     @property
     def behaviour(self) -> Behaviour:
         """How it behaves now."""
-        return self._behaviour
+        return self._behaviour if self._service is None else self._service.behaviour
 
     @property
     def ledger(self) -> Ledger:
@@ -110,19 +109,19 @@ class Simulator:
         Raises:
             RuntimeError: it was never started.
         """
-        if self._final is not None:
-            return self._final
-        if self._service is None:
+        if self._service is not None:
+            return self._service.books.snapshot(asyncio.get_running_loop().time())
+        if self._final is None:
             raise RuntimeError("the simulator has no ledger before it is started")
-        return self._service.books.snapshot(asyncio.get_running_loop().time())
+        return self._final
 
     def set(self, **settings: Unpack[Settings]) -> None:
         """Change the weather: these settings hold for every request from now on.
 
         What was taken from a limit stays taken; requests under way keep the fate they drew.
         """
-        self._behaviour = self._behaviour.but(**settings)
-        if self._service is not None and self._site is not None:
+        self._behaviour = self.behaviour.but(**settings)
+        if self._service is not None:
             self._service.become(asyncio.get_running_loop().time(), self._behaviour)
 
     def outage(self, on: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a switch
