@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sluiceway.algorithms.composite import Composite
 from sluiceway.algorithms.gcra import Gcra
 from sluiceway.algorithms.sliding_window import SlidingWindow
+from sluiceway.algorithms.spread import Spread
 from sluiceway.algorithms.token_buckets import TokenBuckets
 from sluiceway.algorithms.with_places import WithPlaces
 from sluiceway.durations import Duration, seconds
@@ -95,9 +96,15 @@ def _positive(name: str, limit: float) -> float:
 
 def build(specs: Sequence[LimitSpec], algorithm: str, burst: float, margin: float) -> Limiter:
     """Return the machine that takes from all of *specs* at once or not at all."""
+    machines: Limiter
     if not any(spec.long for spec in specs) and algorithm == "token_bucket":
-        return TokenBuckets([(spec.limit, spec.window) for spec in specs], burst)
-    return Composite([_machine(spec, algorithm, burst, margin) for spec in specs])
+        machines = TokenBuckets([(spec.limit, spec.window) for spec in specs], burst)
+    else:
+        machines = Composite([_machine(spec, algorithm, burst, margin) for spec in specs])
+    first = specs[0]
+    if first.long or algorithm == "sliding_window":  # counted, or paced already
+        return machines
+    return Spread(machines, first.limit / first.window)
 
 
 def with_places(limiter: Limiter, places: InFlight | None) -> Limiter:

@@ -1,0 +1,61 @@
+"""A limiter whose bursts leave no faster than a client can send them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluiceway.algorithms.around import Around
+from sluiceway.algorithms.rates import padded, positive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluiceway.algorithms.limiter import Limiter
+
+_LONGEST = 0.0025  # seconds: building and sending one request takes a client about as long
+_SLACK = 10 * _LONGEST
+_FASTER = 4.0  # how much faster than the limit's own rate a burst may leave
+
+
+class Spread(Around):
+    """*limiter*, whose permits leave ten at once and then one each 2.5 ms, or faster if four times its rate is.
+
+    A permit's time is not its request's time: handed out all at once, a burst of 90 keeps a client busy for 0.2
+    seconds before the last request is on its way, and by then 20 further permits have grown. Together they reach a
+    server that metered neither, and are refused. Handed out as they can be sent, they arrive as they were permitted.
+
+    Args:
+        limiter: what admits.
+        rate: of the limiter's first resource, per second; its cost decides the spread.
+    """
+
+    __slots__ = ("_each", "_next", "_take")
+
+    def __init__(self, limiter: Limiter, rate: float) -> None:
+        super().__init__(limiter)
+        self._take = limiter.take
+        self._each = 1.0 / (_FASTER * positive(rate, "rate"))
+        self._next = float("-inf")
+
+    def take(self, costs: Sequence[float], now: float) -> float | None:
+        """Return 0.0 and take *costs*, or return the wait and take nothing."""
+        ready = self._next
+        if now < ready:
+            return self.wait(costs, now)
+        wait = self._take(costs, now)
+        if wait == 0.0:
+            interval = min(costs[0] * self._each, _LONGEST)
+            self._next = max(ready, now - _SLACK) + interval
+        return wait
+
+    def wait(self, costs: Sequence[float], now: float) -> float | None:
+        """Return the seconds until all *costs* could be taken; None if somebody must leave first."""
+        wait = self._limiter.wait(costs, now)
+        if wait is None or now >= self._next:
+            return wait
+        return max(wait, padded(self._next - now, now))
+
+    def shift(self, delta: float) -> None:
+        """Move every remembered time by *delta*."""
+        self._next += delta
+        self._limiter.shift(delta)
