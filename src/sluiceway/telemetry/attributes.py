@@ -12,7 +12,6 @@ from opentelemetry.trace import SpanKind
 
 from sluiceway import events
 from sluiceway.providers.facts import response_facts
-from sluiceway.providers.shapes import opened
 
 from . import conventions as names
 from .beside import instrumented
@@ -36,39 +35,32 @@ _waits: Final[dict[str, str]] = {}
 
 
 def call_facts(event: events.CallFinished, session: str | None) -> dict[str, Value]:
-    """Return what the span of a finished call says, its name apart."""
-    call = event.call
-    assert call is not None
-    run = call.run
-    attempts = run.attempts
+    """Return what the span of a finished call says."""
+    assert event.call is not None
+    run = event.call.run
     said: dict[str, Value] = {
+        names.CALL_NAME: run.name,
         names.CALL_ID: run.id,
         names.CALL_OUTCOME: event.outcome,
-        names.CALL_ATTEMPTS: len(attempts),
+        names.CALL_ATTEMPTS: len(run.attempts),
     }
     if session is not None:
         said[names.SESSION_ID] = session
     if run.waits:
         for reason, seconds in run.waits.items():
             said[_wait(reason)] = seconds
-    total = tokens_of(attempts)
-    if total is not None:
-        said[names.CALL_INPUT_TOKENS] = total.input_tokens
-        said[names.CALL_OUTPUT_TOKENS] = total.output_tokens
-    resent = sum(attempt.sdk_retries for attempt in attempts)
+    usage = None
+    resent = 0
+    for attempt in run.attempts:
+        resent += attempt.sdk_retries
+        if attempt.usage is not None and not attempt.contained:  # else its inner calls account for it
+            usage = attempt.usage if usage is None else usage + attempt.usage
+    if usage is not None:
+        said[names.CALL_INPUT_TOKENS] = usage.input_tokens
+        said[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
     if resent:
-        said[names.CALL_REQUESTS] = len(attempts) + resent
+        said[names.CALL_REQUESTS] = len(run.attempts) + resent
     return said
-
-
-def tokens_of(attempts: list[Attempt]) -> Usage | None:
-    """Return the usage of *attempts* added up, without those whose inner calls account for it."""
-    total: Usage | None = None
-    for attempt in attempts:
-        usage = attempt.usage
-        if usage is not None and not attempt.contained:
-            total = usage if total is None else total + usage
-    return total
 
 
 def _wait(reason: str) -> str:
@@ -95,17 +87,19 @@ def moment(event: Event) -> tuple[str, dict[str, Value]]:
 # ------------------------------------------------------------------ an attempt
 
 
-def opening(call: Call) -> tuple[SpanKind, dict[str, Value] | None]:
-    """Return the kind of an attempt's span and what can be said at its start.
+def opening(call: Call) -> tuple[bool, SpanKind, dict[str, Value] | None]:
+    """Return whether another instrumentation stands beside us, the kind of an attempt's span, and what it says first.
 
     The kind is fixed at the start, before anybody can know whether the attempt will make calls of its own (it is then
     INTERNAL, and they are the CLIENT ones). So it is what the last attempt of that name was; the first is CLIENT.
     `gen_ai.*` is said at the start only where the provider's function is an API method, which makes no calls; of
     other functions it is said at the end, if there were none.
     """
-    if instrumented() or call.run.name in _containers:
-        return SpanKind.INTERNAL, None
-    return SpanKind.CLIENT, _request(call)
+    if instrumented():
+        return True, SpanKind.INTERNAL, None
+    if call.run.name in _containers:
+        return False, SpanKind.INTERNAL, None
+    return False, SpanKind.CLIENT, _request(call)
 
 
 def _request(call: Call) -> dict[str, Value] | None:
@@ -124,9 +118,14 @@ def _request(call: Call) -> dict[str, Value] | None:
     return said
 
 
-def closing(call: Call, attempt: Attempt) -> dict[str, Value]:
-    """Return what an attempt's span says at its end; no `gen_ai.*` if calls inside it account for it."""
-    said: dict[str, Value] = {names.ATTEMPT_OUTCOME: attempt.outcome or "cancelled"}
+def closing(call: Call, attempt: Attempt, *, beside: bool) -> dict[str, Value]:
+    """Return what an attempt's span says at its end; no `gen_ai.*` if other spans account for it.
+
+    These are the spans of calls inside it, or of an instrumentation *beside* us.
+    """
+    said: dict[str, Value] = {}
+    if attempt.outcome != "ok":
+        said[names.ATTEMPT_OUTCOME] = attempt.outcome or "cancelled"
     if attempt.status is not None:
         said[names.HTTP_STATUS] = attempt.status
     if attempt.sdk_retries:
@@ -135,19 +134,19 @@ def closing(call: Call, attempt: Attempt) -> dict[str, Value]:
         said[names.STREAM_ITEMS] = attempt.items
         if attempt.first_item_at is not None:
             said[names.STREAM_FIRST_ITEM] = attempt.first_item_at - attempt.started_at
-    _learn(call.run.name, contained=attempt.contained)
-    if not attempt.contained and not instrumented():
+    if attempt.contained:
+        _remember(call.run.name)
+    elif not beside:
+        if _containers:
+            _containers.discard(call.run.name)
         _answer(call, attempt, said)
     return said
 
 
-def _learn(name: str, *, contained: bool) -> None:
-    if contained:
-        if len(_containers) >= _MANY:
-            _containers.clear()
-        _containers.add(name)
-    elif _containers:
-        _containers.discard(name)
+def _remember(container: str) -> None:
+    if len(_containers) >= _MANY:
+        _containers.clear()
+    _containers.add(container)
 
 
 def _answer(call: Call, attempt: Attempt, said: dict[str, Value]) -> None:
@@ -155,7 +154,7 @@ def _answer(call: Call, attempt: Attempt, said: dict[str, Value]) -> None:
     result = attempt.result
     facts = response_facts(result) if attempt.reader is None else attempt.reader.facts
     if facts is not None and facts.model is not None:
-        said[names.OPERATION], said[names.PROVIDER] = _origin(result, facts.id)
+        said[names.OPERATION], said[names.PROVIDER] = _origin(result, facts.id, streamed=attempt.streamed)
         said[names.REQUEST_MODEL] = _asked(call) or facts.model
         said[names.RESPONSE_MODEL] = facts.model
         if facts.id is not None:
@@ -218,17 +217,16 @@ def _vendor(thing: object) -> str | None:
     return root if root in _VENDORS else None
 
 
-def _origin(result: Any, own_id: str | None) -> tuple[str, str]:
+def _origin(result: Any, own_id: str | None, *, streamed: bool) -> tuple[str, str]:
     """Return operation and provider of an answer.
 
-    Anthropic's is known by its class or id; anything else that has the shape of a response speaks OpenAI's protocol.
+    Embeddings are the answers without an id. Anthropic's are known by their class or id; whatever else has the shape
+    of a response speaks OpenAI's protocol.
     """
     provider = _vendor(result)
     if provider is None:
         provider = "anthropic" if own_id is not None and own_id.startswith("msg_") else "openai"
-    fields = None if result is None else opened(result)
-    embeddings = fields is not None and fields.get("object") == "list" and fields.get("choices") is None
-    return "embeddings" if embeddings else "chat", provider
+    return "chat" if streamed or own_id is not None else "embeddings", provider
 
 
 def _server(url: Any) -> Mapping[str, Value]:

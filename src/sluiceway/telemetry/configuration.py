@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from .logs import log
 from .metrics import metering
-from .spans import tracing
+from .nested import NestedTrace
+from .spans import CallTrace, tracing
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -46,6 +47,12 @@ def configure(
     """
     if detail not in DETAILS:
         raise ValueError(f"detail={detail!r} must be one of {', '.join(map(repr, DETAILS))}")
-    tracing.set(detail=detail, provider=tracer_provider, content=capture_content, on=spans)
+    tracing.set(
+        follow=NestedTrace if detail == "nested" else CallTrace,
+        detailed=detail != "compact",
+        provider=tracer_provider,
+        content=capture_content,
+        on=spans,
+    )
     metering.set(provider=meter_provider, on=metrics)
     log.on = logs

@@ -11,10 +11,12 @@ import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from opentelemetry.trace import INVALID_SPAN, SpanKind
+from opentelemetry.trace import INVALID_SPAN
 
-from . import logs, metrics, spans
-from .conventions import CALL_NAME
+from . import logs, metrics
+from .logs import WARNINGS, told
+from .metrics import enabled as metered
+from .spans import follow, tracing
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -59,17 +61,19 @@ class Hearing:
     """Who hears one call, and what was found out for it.
 
     Attributes:
-        sinks: called in order with every event.
+        sinks: called in order with every event: trace, metrics, sessions, listeners, log.
         span: the call's span, recording or not; its ids stand in log lines.
         session: the innermost session's id; None outside one.
+        told: whether the log is among the sinks; otherwise it gets the warnings only.
     """
 
-    __slots__ = ("session", "sinks", "span")
+    __slots__ = ("session", "sinks", "span", "told")
 
-    def __init__(self, sinks: tuple[Sink, ...], span: Span, session: str | None) -> None:
+    def __init__(self, sinks: list[Sink], span: Span, session: str | None, *, told: bool) -> None:
         self.sinks = sinks
         self.span = span
         self.session = session
+        self.told = told
 
     def hear(self, event: Event) -> None:
         """Tell *event* to every sink; one that raises is logged once and disturbs neither the call nor the others."""
@@ -78,6 +82,8 @@ class Hearing:
                 sink(event)
             except Exception as error:  # noqa: BLE001 - a sink is the last thing that may break a call
                 logs.broken(sink, error)
+        if not self.told and type(event) in WARNINGS:
+            _warnings(event)
 
 
 def observe(run: Run, call: Call) -> None:
@@ -92,45 +98,48 @@ def observe(run: Run, call: Call) -> None:
     for scope in heard:
         scope.admit(call)
     try:
-        _find_listeners(run, heard)
-    except Exception as error:  # noqa: BLE001 - somebody's sampler, processor or logger
-        run.sink = _warnings
+        span = tracing.start(f"call {run.name}")
+        counted = metered()
+        logged = told()
+        if span is INVALID_SPAN and not (heard or counted or logged or _listeners):
+            run.sink = _warnings  # type: ignore[method-assign]  # made to be set
+        else:
+            _introduce(run, span, heard, counted=counted, logged=logged)
+    except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
+        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)
 
 
-def _find_listeners(run: Run, heard: tuple[Scope, ...]) -> None:
-    trace = None
-    span = spans.tracing.start(f"call {run.name}", None, SpanKind.INTERNAL, {CALL_NAME: run.name})
-    if span is not INVALID_SPAN:
-        trace = spans.follow(span, run)
-    metered = metrics.enabled()
-    told = logs.enabled()
-    if trace is None and not (heard or metered or told or _listeners):
-        run.sink = _warnings
-        return
-    sinks: list[Sink] = [] if trace is None else [trace.hear]
-    if metered:
+def _introduce(run: Run, span: Span, heard: tuple[Scope, ...], *, counted: bool, logged: bool) -> None:
+    """Give the call everybody who hears it."""
+    session = getattr(heard[0], "id", None) if heard else None
+    trace = None if span is INVALID_SPAN else follow(span, run, session)
+    sinks: list[Sink] = []
+    if trace is not None:
+        sinks.append(trace.hear)
+        run.detailed = tracing.detailed
+    if counted:
         sinks.append(metrics.hear)
-        run.detailed = metrics.metering.due(run.started_at)
+        run.detailed = metrics.metering.due(run.started_at) or run.detailed
     if heard:
         sinks += [scope.hear for scope in heard]
-    sinks += _listeners
-    sinks.append(logs.hear if told else _warnings)
-    session = getattr(heard[0], "id", None) if heard else None
-    if trace is not None:
-        trace.session = session
-        run.detailed = run.detailed or spans.tracing.detailed
-    run.facts = hearing = Hearing(tuple(sinks), span, session)
-    run.sink = hearing.hear
+    if _listeners:
+        sinks += _listeners
+    if logged:
+        sinks.append(logs.hear)
+    elif not sinks:  # sampled out
+        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
+        return
+    run.facts = hearing = Hearing(sinks, span, session, told=logged)
+    run.sink = hearing.hear  # type: ignore[method-assign]  # made to be set
     run.listening = True
 
 
 def publish(event: Event) -> None:
     """Tell *event*, a fact outside any call, to the sessions around, to listeners, metrics and the log."""
-    sinks = [scope.hear for scope in _everybody(scopes.get(), ())]
-    if metrics.enabled():
-        sinks.insert(0, metrics.hear)
-    Hearing((*sinks, *_listeners, logs.hear), INVALID_SPAN, None).hear(event)
+    sinks: list[Sink] = [metrics.hear] if metered() else []
+    sinks += [scope.hear for scope in _everybody(scopes.get(), ())]
+    Hearing([*sinks, *_listeners, logs.hear], INVALID_SPAN, None, told=True).hear(event)
 
 
 def listen(sink: Sink) -> Sink:
@@ -168,7 +177,7 @@ def _everybody(around: tuple[Scope, ...], layers: tuple[Any, ...]) -> tuple[Scop
 
 
 def _warnings(event: Event) -> None:
-    if type(event) in logs.WARNINGS:
+    if type(event) in WARNINGS:
         try:
             logs.hear(event)
         except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
 from opentelemetry.trace import get_current_span
+from structlog import is_configured
 
 from sluiceway import events
 
@@ -72,11 +73,16 @@ class Logging:
 log: Final = Logging()
 
 
-def enabled(level: int = INFO) -> bool:
+def told() -> bool:
+    """Whether finished calls would get a line; asked at the start of every call, so it takes the shortest way."""
+    return enabled(INFO) if is_configured() else log.on and _standard.isEnabledFor(INFO)
+
+
+def enabled(level: int) -> bool:
     """Whether lines of *level* would be written."""
     if not log.on:
         return False
-    if not structlog.is_configured():
+    if not is_configured():
         return _standard.isEnabledFor(level)
     bound = log.bound()
     asked = getattr(bound, "is_enabled_for", None) or getattr(bound, "isEnabledFor", None)
@@ -101,7 +107,7 @@ def hear(event: Event) -> None:
 def write(level: int, text: str, fields: Mapping[str, Any]) -> None:
     """Write one line of *level*: *text* and *fields*, None among them left out."""
     said = {name: value for name, value in fields.items() if value is not None}
-    if structlog.is_configured():
+    if is_configured():
         getattr(log.bound(), logging.getLevelName(level).lower())(text, **said)
     else:
         tail = " ".join(f"{name}={_short(value)}" for name, value in said.items())

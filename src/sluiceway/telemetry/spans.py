@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import attach
@@ -19,23 +19,19 @@ from sluiceway import events
 from sluiceway.errors import SluicewayError
 
 from . import attributes
-from .conventions import (
-    ERROR_TYPE,
-    EXCEPTION,
-    EXCEPTION_MESSAGE,
-    EXCEPTION_STACKTRACE,
-    EXCEPTION_TYPE,
-    PHASE_SECONDS,
-    type_name,
-)
+from .conventions import ERROR_TYPE, EXCEPTION, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, type_name
+from .handover import Shortcut, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
     from sluiceway.call import Run
     from sluiceway.events import Event
+
+    from .handover import Handover
 
 GAP: Final = 1_000
 """Nanoseconds between a span and the sibling after it: siblings that touch drop out of Jaeger's critical path."""
@@ -54,72 +50,92 @@ class Tracing:
     Attributes:
         start: starts a span; the tracer's own `start_span`. A tracer of the API finds the provider that the
             application sets later by itself.
-        detail: `"full"`, `"compact"` or `"nested"`.
+        shortcut: how finished spans may get to the processors.
+        follow: makes the trace of a call from its recording span.
         detailed: whether phases without length become spans.
         content: whether messages and tracebacks of foreign errors may stand in spans.
     """
 
-    __slots__ = ("content", "detail", "detailed", "start")
+    __slots__ = ("content", "detailed", "follow", "shortcut", "start")
 
     def __init__(self) -> None:
-        self.set(detail="full", provider=None, content=False, on=True)
+        self.set(follow=CallTrace, detailed=True, provider=None, content=False, on=True)
 
-    def set(self, *, detail: str, provider: TracerProvider | None, content: bool, on: bool) -> None:
+    def set(
+        self,
+        *,
+        follow: type[CallTrace],
+        detailed: bool,
+        provider: TracerProvider | None,
+        content: bool,
+        on: bool,
+    ) -> None:
         """Take new settings; calls under way keep theirs."""
-        self.start: Callable[..., Span] = (
-            trace.get_tracer("sluiceway", tracer_provider=provider).start_span if on else _no_span
-        )
-        self.detail = detail
-        self.detailed = detail != "compact"
+        tracer = trace.get_tracer("sluiceway", tracer_provider=provider)
+        self.start: Callable[..., Span] = tracer.start_span if on else _no_span
+        self.shortcut = Shortcut(tracer)
+        self.follow = follow
+        self.detailed = detailed
         self.content = content
 
 
-tracing: Final = Tracing()
-
-
-def follow(span: Span, run: Run) -> CallTrace | None:
+def follow(span: Span, run: Run, session: str | None) -> CallTrace | None:
     """Return what makes the spans of the call whose *span* was started; None if it does not record.
 
     Runs in the call's own context, and attaches *span* there. A span that does not record but has a valid context was
     sampled out: attached all the same, its children inherit the decision.
     """
     if span.is_recording():
-        if tracing.detail == "nested":
-            return NestedTrace(span, run)
-        return CallTrace(span, run)
+        return tracing.follow(span, run, session)
     if span.get_span_context().is_valid:
         attach(set_span_in_context(span))
     return None
 
 
 class CallTrace:
-    """The spans of one call.
+    """The spans of one call, flat.
 
     Loop times become wall-clock times by one anchor per call, so spans of one call agree with each other to the
     nanosecond, and tests on virtual time see virtual lengths.
     """
 
-    __slots__ = ("_anchor", "_context", "_drawn", "_reached", "_span", "_start", "_told", "session")
+    __slots__ = (
+        "_anchor",
+        "_beside",
+        "_context",
+        "_drawn",
+        "_handover",
+        "_reached",
+        "_session",
+        "_span",
+        "_start",
+        "_told",
+    )
 
-    def __init__(self, span: Span, run: Run) -> None:
+    draw: Mapping[type[Event], Callable[[Any, Any], None]]
+    """What draws each kind of event."""
+
+    def __init__(self, span: Span, run: Run, session: str | None) -> None:
         now = time_ns()
-        self.session: str | None = None
-        self._span = span
-        self._start = tracing.start
         self._anchor = now - int(run.loop.time() * 1e9)
         self._drawn = now  # where the last sibling ends, in ns
         self._reached = run.started_at  # the same in loop time, before it was pushed aside
-        self._context = set_span_in_context(span)
+        self._span = span
+        self._session = session
+        self._start = tracing.start
+        self._handover: Handover | Literal[True] | None = True  # not asked for yet
+        self._beside = False
         self._told: BaseException | None = None
-        attach(self._context)
+        self._context = context = set_span_in_context(span)
+        attach(context)
 
     def hear(self, event: Event) -> None:
         """Draw *event*."""
-        draw = _DRAW.get(type(event))
+        draw = self.draw.get(type(event))
         if draw is not None:
             draw(self, event)
         elif isinstance(event, events.Phase):
-            self._phase(event)
+            self.phase(event)
 
     # ------------------------------------------------------------------ times
 
@@ -128,11 +144,13 @@ class CallTrace:
         start = self._anchor + int(at * 1e9)
         if at < self._reached:
             return start
-        return max(start, self._drawn + GAP)
+        after = self._drawn + GAP
+        return max(after, start)
 
     def _end(self, at: float, start: int) -> int:
         """Return where a span that began at *start* and ends at *at* is drawn to end."""
-        end = max(self._anchor + int(at * 1e9), start)
+        end = self._anchor + int(at * 1e9)
+        end = max(end, start)
         if at >= self._reached:
             self._reached = at
             self._drawn = max(self._drawn, end)
@@ -140,50 +158,67 @@ class CallTrace:
 
     # ------------------------------------------------------------------ spans
 
-    def _phase(self, event: events.Phase) -> None:
-        if not tracing.detailed and event.at - event.started_at < SHORT and event.error is None:
+    def phase(self, event: events.Phase) -> None:
+        """Draw what a layer did as a span beside the others."""
+        error = event.error
+        if error is None and not tracing.detailed and event.at - event.started_at < SHORT:
             return
+        said = event.attributes
         start = self._begin(event.started_at)
-        span = self._start(event.name, self._context, _INTERNAL, event.attributes, (), start)
         end = self._end(event.at, start)
-        if event.error is not None:
-            self._failed(span, event.error, end)
+        if error is None and plain(said):
+            if self._handover is True:
+                self._handover = tracing.shortcut.handover(self._span)
+            if self._handover:
+                self._handover.child(event.name, said, start, end)
+                return
+        span = self._start(event.name, self._context, _INTERNAL, said, (), start)
+        if error is not None:
+            self._failed(span, error, end)
         span.end(end)
 
-    def _attempt_started(self, event: events.AttemptStarted) -> None:
+    def attempt_started(self, event: events.AttemptStarted) -> None:
+        """Open the span of an attempt, and make it the current one while the provider runs."""
+        call = event.call
         attempt = event.attempt
-        start = self._begin(event.at)
-        assert event.call is not None
-        kind, said = attributes.opening(event.call)
-        attempt.facts = span = self._start(f"attempt {attempt.number}", self._parent(), kind, said, (), start)
+        assert call is not None
+        self._beside, kind, said = attributes.opening(call)
+        attempt.facts = span = self._start(
+            f"attempt {attempt.number}", self.parent(), kind, said, (), self._begin(event.at)
+        )
         attach(set_span_in_context(span, self._context))
 
-    def _attempt_finished(self, event: events.AttemptFinished) -> None:
+    def attempt_finished(self, event: events.AttemptFinished) -> None:
+        """Close the span of an attempt; the call's is the current one again."""
+        call = event.call
         attempt = event.attempt
         span: Span | None = attempt.facts
-        if span is None:
+        if span is None or call is None:
             return
-        assert event.call is not None
         attach(self._context)
-        span.set_attributes(attributes.closing(event.call, attempt))
         end = self._end(event.at, 0)
         if attempt.outcome == "error" and attempt.error is not None:
             self._failed(span, attempt.error, end)
+        said = attributes.closing(call, attempt, beside=self._beside)
+        if said:
+            span.set_attributes(said)
         span.end(end)
 
-    def _call_finished(self, event: events.CallFinished) -> None:
+    def call_finished(self, event: events.CallFinished) -> None:
+        """Close the span of the call, which has failed only if the call has."""
+        self._end(event.at, 0)
         span = self._span
-        end = max(self._end(event.at, 0), self._drawn)
-        span.set_attributes(attributes.call_facts(event, self.session))
         if event.error is not None and event.outcome != "cancelled":
-            self._failed(span, event.error, end)
-        span.end(end)
+            self._failed(span, event.error, self._drawn)
+        span.set_attributes(attributes.call_facts(event, self._session))
+        span.end(self._drawn)
 
-    def _parent(self) -> Any:
+    def parent(self) -> Context:
+        """Return where the next span hangs."""
         return self._context
 
-    def _mark(self, event: Event) -> None:
-        """Note what happened at one moment on the call's span."""
+    def moment(self, event: Event) -> None:
+        """Note on the call's span what happened at one moment."""
         name, said = attributes.moment(event)
         self._span.add_event(name, said, self._anchor + int(event.at * 1e9))
 
@@ -206,53 +241,21 @@ class CallTrace:
         span.add_event(EXCEPTION, said, at)
 
 
-class NestedTrace(CallTrace):
-    """The spans of one call with `detail="nested"`: what a layer did contains what the layers inside it did.
-
-    To look at the order of layers. The span of a phase stays open until the attempt after it is over; its own length
-    is in `sluiceway.phase.seconds`. Concurrent attempts of one call share the nest.
-    """
-
-    __slots__ = ("_open",)
-
-    def __init__(self, span: Span, run: Run) -> None:
-        super().__init__(span, run)
-        self._open: list[tuple[Span, Any]] = []
-
-    def _parent(self) -> Any:
-        return self._open[-1][1] if self._open else self._context
-
-    def _phase(self, event: events.Phase) -> None:
-        if isinstance(event, events.BackedOff) or event.started_at < self._reached:
-            super()._phase(event)
-            return
-        start = self._begin(event.started_at)
-        span = self._start(event.name, self._parent(), _INTERNAL, event.attributes, (), start)
-        end = self._end(event.at, start)
-        span.set_attribute(PHASE_SECONDS, event.at - event.started_at)
-        if event.error is not None:
-            self._failed(span, event.error, end)
-        self._open.append((span, set_span_in_context(span, self._context)))
-
-    def _attempt_finished(self, event: events.AttemptFinished) -> None:
-        super()._attempt_finished(event)
-        self._close()
-
-    def _call_finished(self, event: events.CallFinished) -> None:
-        self._close()
-        super()._call_finished(event)
-
-    def _close(self) -> None:
-        while self._open:
-            self._drawn += GAP
-            self._open.pop()[0].end(self._drawn)
+def _nothing(_trace: CallTrace, _event: Event) -> None:
+    """Draw nothing."""
 
 
-_DRAW: Final[dict[type[Event], Callable[[CallTrace, Any], None]]] = {
-    events.AttemptStarted: lambda self, event: self._attempt_started(event),
-    events.AttemptFinished: lambda self, event: self._attempt_finished(event),
-    events.CallFinished: lambda self, event: self._call_finished(event),
-    events.CircuitChanged: lambda self, event: self._mark(event),
-    events.LimitPaused: lambda self, event: self._mark(event),
-    events.SdkRetries: lambda self, event: self._mark(event),
+CallTrace.draw = {
+    events.CallStarted: _nothing,
+    events.Phase: CallTrace.phase,
+    events.Waited: CallTrace.phase,
+    events.BackedOff: CallTrace.phase,
+    events.AttemptStarted: CallTrace.attempt_started,
+    events.AttemptFinished: CallTrace.attempt_finished,
+    events.CallFinished: CallTrace.call_finished,
+    events.CircuitChanged: CallTrace.moment,
+    events.LimitPaused: CallTrace.moment,
+    events.SdkRetries: CallTrace.moment,
 }
+
+tracing: Final = Tracing()
