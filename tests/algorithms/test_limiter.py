@@ -206,6 +206,18 @@ def test_time_going_backwards_is_the_latest_time(make, limits, start, history, s
 
 
 @EVERY
+@given(limits=LIMITS, history=HISTORIES, shares=SHARES, delta=st.sampled_from([-1e5, -0.25, 0.0, 1e5]))
+def test_exchanging_the_clock_changes_no_answer(make, limits, history, shares, delta):
+    """After `shift` the machine decides on the new clock as it would have on the old one."""
+    one, other = (Told(make, limits, 100.0).live(history) for _ in range(2))
+    other.limiter.shift(delta)
+    costs, now = one.costs(shares), one.now
+    tiny = 1e-6 * max(limit for limit, _ in limits)
+    assert one.limiter.levels(now) == pytest.approx(other.limiter.levels(now + delta), abs=tiny)
+    assert one.limiter.wait(costs, now) == pytest.approx(other.limiter.wait(costs, now + delta), abs=1e-6, rel=1e-6)
+
+
+@EVERY
 @given(limits=LIMITS, start=STARTS, shares=SHARES)
 def test_an_unused_permit_is_handed_back_whole(make, limits, start, shares):
     """A permit granted to a caller that was cancelled in the same instant leaves the levels as before."""

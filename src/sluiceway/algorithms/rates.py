@@ -17,22 +17,24 @@ def positive(value: float, name: str) -> float:
         TypeError: *value* is not a number.
         ValueError: *value* is not finite or not above 0.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r} must be a number above 0")
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{name}={value!r} must be above 0 and finite")
+    if at_least_zero(value, name) == 0.0:
+        raise ValueError(f"{name}={value!r} must be above 0")
     return float(value)
 
 
 def at_least_zero(value: float, name: str) -> float:
-    """Return *value* as a float; as :func:`positive`, but 0 is allowed."""
-    return 0.0 if value == 0 and not isinstance(value, bool) else positive(value, name)
+    """Return *value* as a float; errors as :func:`positive`, but 0 is allowed."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r} must be a number of at least 0")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value!r} must be at least 0 and finite")
+    return float(value)
 
 
 def share(value: float, name: str) -> float:
     """Return *value* as a float if it lies in (0, 1]; errors as :func:`positive`."""
     if positive(value, name) > 1:
-        raise ValueError(f"{name}={value!r} must be above 0 and at most 1")
+        raise ValueError(f"{name}={value!r} must be at most 1")
     return float(value)
 
 

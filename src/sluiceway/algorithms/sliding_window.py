@@ -195,10 +195,10 @@ class SlidingWindow:
         self._at += delta
         self._until += delta
         self._next += delta
-        self._due += delta
         self._forgotten += delta
         self._foreign_until += delta
         self._granule_end += delta
+        self._look_ahead()
 
     def largest(self) -> float:
         """Return the limit: larger costs are the caller's to refuse."""
