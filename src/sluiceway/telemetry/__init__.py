@@ -10,16 +10,41 @@ made from events and lose nothing.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sluiceway.binding import switch
 
 from .configuration import configure
 from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten
-from .otlp import ExportingTracerProvider, export_otlp
+
+if TYPE_CHECKING:
+    from .otlp import ExportingTracerProvider
 
 switch.observe = observe
 
+
+def export_otlp(endpoint: str | None = None, *, service_name: str | None = None) -> ExportingTracerProvider:
+    """Return a tracer provider that sends spans by OTLP over HTTP, in batches from a thread of its own.
+
+    ``telemetry.configure(tracer_provider=telemetry.export_otlp())`` shows the calls in a Jaeger on this machine. It is
+    not made the global provider: other instrumentations go on as they are. ``await provider.aclose()`` at the end
+    sends what is queued without holding up the event loop.
+
+    Args:
+        endpoint: where the collector listens, such as `"http://localhost:4318"`; `/v1/traces` is added where no path
+            is given. None for what `OTEL_EXPORTER_OTLP_ENDPOINT` says, or that address.
+        service_name: what the traces are listed under; None for `OTEL_SERVICE_NAME`, or `"sluiceway"`.
+
+    Raises:
+        MissingExtra: the exporter is not installed.
+        ValueError: *endpoint* is no HTTP address.
+    """
+    from .otlp import exporting  # noqa: PLC0415 - brings the SDK
+
+    return exporting(endpoint, service_name)
+
+
 __all__ = [
-    "ExportingTracerProvider",
     "Scope",
     "attached",
     "configure",

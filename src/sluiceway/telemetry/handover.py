@@ -21,12 +21,9 @@ from opentelemetry.trace import SpanContext
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.trace import Span, Tracer
-
 _ENDED_ONLY: Final = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
 _UNHEARD_STARTS: Final = frozenset(processor.on_start for processor in _ENDED_ONLY)
 _UNHEARD_ENDINGS: Final = frozenset(getattr(processor, "_on_ending", None) for processor in _ENDED_ONLY)
-_PLAIN: Final = frozenset({str, int, float, bool})
 
 
 class Handover:
@@ -59,41 +56,8 @@ class Handover:
         )
 
 
-class Shortcut:
-    """Knows whether the shorter way may be taken for the spans of one tracer."""
-
-    __slots__ = ("_allowed", "_generate", "_processors", "_sampler", "_tracer")
-
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
-        self._processors: object = None
-        self._sampler: object = None
-        self._allowed = False
-        self._generate: Any = None
-
-    def handover(self, span: Span) -> Handover | None:
-        """Return the shorter way for children of the recording *span*; None if there is none."""
-        try:
-            processors = span._span_processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001 - see the module
-            sampler = span._sampler  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
-            if processors is not self._processors or sampler is not self._sampler:
-                self._allowed = False
-                self._processors = processors
-                self._sampler = sampler
-                tracer: Any = getattr(self._tracer, "_tracer", self._tracer)  # behind the API's proxy
-                self._generate = tracer.id_generator.generate_span_id
-                self._allowed = _makes_no_difference(span, processors)
-            return Handover(span, self._generate) if self._allowed else None
-        except AttributeError:  # another SDK, or another version of this one
-            return None
-
-
-def plain(attributes: Mapping[str, Any]) -> bool:
-    """Whether the SDK would take *attributes* as they are."""
-    return all(type(value) in _PLAIN for value in attributes.values())
-
-
-def _makes_no_difference(span: Any, processors: tuple[Any, ...]) -> bool:
+def makes_no_difference(span: Any, processors: tuple[Any, ...]) -> bool:
+    """Whether the shorter way leaves nothing out for the children of *span*."""
     limits = span._limits  # noqa: SLF001 - see the module
     return (
         type(span._span_processor) is SynchronousMultiSpanProcessor  # noqa: SLF001

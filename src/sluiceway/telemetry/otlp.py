@@ -45,22 +45,8 @@ class ExportingTracerProvider(TracerProvider):
         await self.aclose()
 
 
-def export_otlp(endpoint: str | None = None, *, service_name: str | None = None) -> ExportingTracerProvider:
-    """Return a tracer provider that sends spans by OTLP over HTTP, in batches from a thread of its own.
-
-    ``telemetry.configure(tracer_provider=telemetry.export_otlp())`` shows the calls in a Jaeger on this machine. It is
-    not made the global provider: other instrumentations go on as they are. In bursts the queue drops spans once it
-    holds 2,048 (`OTEL_BSP_MAX_QUEUE_SIZE`): raise it, sample, or use ``detail="compact"``.
-
-    Args:
-        endpoint: where the collector listens, such as `"http://localhost:4318"`; `/v1/traces` is added where no path
-            is given. None for what `OTEL_EXPORTER_OTLP_ENDPOINT` says, or that address.
-        service_name: what the traces are listed under; None for `OTEL_SERVICE_NAME`, or `"sluiceway"`.
-
-    Raises:
-        MissingExtra: the exporter is not installed.
-        ValueError: *endpoint* is no HTTP address.
-    """
+def exporting(endpoint: str | None, service_name: str | None) -> ExportingTracerProvider:
+    """Return what `telemetry.export_otlp` does."""
     url = None if endpoint is None else _traces_url(endpoint)
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - optional

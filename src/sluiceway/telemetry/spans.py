@@ -20,7 +20,7 @@ from sluiceway.errors import SluicewayError
 
 from . import attributes
 from .conventions import ERROR_TYPE, EXCEPTION, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, type_name
-from .handover import Shortcut, plain
+from .shortcut import Shortcut, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
