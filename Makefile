@@ -32,8 +32,11 @@ check: $(STAMP)       ## lint, format, types
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-bench: $(BENCH_STAMP) ## cost of the layers and of waiting, as ratios in one run
-	$(BIN)/python -m sluiceway bench $(ARGS)
+bench: $(BENCH_STAMP) ## cost of layers, spans and waiting, and whole jobs against a server, each in one run
+	$(BIN)/python tests/benchmarks/layers.py
+	$(BIN)/python tests/benchmarks/spans.py
+	$(BIN)/python tests/benchmarks/waiting.py
+	$(BIN)/python tests/benchmarks/jobs.py
 
 coverage: $(STAMP)    ## branch coverage of the tests
 	$(BIN)/coverage run -m pytest -q

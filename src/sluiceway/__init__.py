@@ -14,4 +14,75 @@ Decorate the coroutine functions that you have, or build a `Pipeline` and wrap a
 
 from __future__ import annotations
 
+from .admission import Fifo
+from .algorithms.retry_budget import RetryBudget
+from .binding import layers_of
+from .call import HIGH, LOW, NORMAL, Call, Hints, Proceed, hints
+from .describe import describe, snapshot
+from .durations import Duration
+from .errors import (
+    BoundExceeded,
+    CircuitOpen,
+    CostTooLarge,
+    MissingExtra,
+    QueueFull,
+    RateLimited,
+    ReentrantUse,
+    Rejected,
+    SessionClosed,
+    SluicewayError,
+    TimedOut,
+)
+from .layer import Layer, Pipeline
+from .layers import bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from .order import PipelineWarning
+from .outcome import Outcome
+from .providers.usage import Usage
+from .session import Session
+from .streaming import Abandoned
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "HIGH",
+    "LOW",
+    "NORMAL",
+    "Abandoned",
+    "BoundExceeded",
+    "Call",
+    "CircuitOpen",
+    "CostTooLarge",
+    "Duration",
+    "Fifo",
+    "Hints",
+    "Layer",
+    "MissingExtra",
+    "Outcome",
+    "Pipeline",
+    "PipelineWarning",
+    "Proceed",
+    "QueueFull",
+    "RateLimited",
+    "ReentrantUse",
+    "Rejected",
+    "RetryBudget",
+    "Session",
+    "SessionClosed",
+    "SluicewayError",
+    "TimedOut",
+    "Usage",
+    "bounded",
+    "circuit_breaker",
+    "describe",
+    "hints",
+    "layers_of",
+    "rate_limited",
+    "retry_jitter",
+    "snapshot",
+    "timed",
+]
+
+for _name in __all__:  # so that a traceback reads sluiceway.CircuitOpen, and files can move
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

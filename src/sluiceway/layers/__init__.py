@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .bounded import bounded
+from .circuit_breaker import circuit_breaker
 from .rate_limited import rate_limited
+from .retry_jitter import retry_jitter
 from .timed import timed
 
-__all__ = ["bounded", "rate_limited", "timed"]
+__all__ = ["bounded", "circuit_breaker", "rate_limited", "retry_jitter", "timed"]

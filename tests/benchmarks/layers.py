@@ -1,0 +1,63 @@
+"""What the layers cost around a coroutine that does nothing, beside nopanic's six, in one run: `make bench`."""
+
+import asyncio
+import contextlib
+
+import nopanic
+from rounds import pin, rounds, show
+
+from sluiceway import Pipeline, Session, bounded, circuit_breaker, rate_limited, retry_jitter, timed
+
+_SIX = "nopanic's six"
+
+
+async def trivial():
+    return 1
+
+
+def five(**limits):
+    return Pipeline(
+        timed(60), retry_jitter(5), bounded(10**6), rate_limited(**(limits or {"rpm": 6e10})), circuit_breaker()
+    )(trivial)
+
+
+def in_session(function):
+    """Enter a session once and call *function* in it."""
+
+    async def call():
+        return await function()
+
+    return call
+
+
+async def main():
+    six = nopanic.compose(
+        nopanic.deadline(60),
+        nopanic.retry(attempts=3),
+        nopanic.circuit_breaker(),
+        nopanic.rate_limit(1e9, 60),
+        nopanic.bulkhead(10**6),
+        nopanic.timeout(60),
+    )(trivial)
+    alone = {
+        "bare await": trivial,
+        _SIX: six,
+        "the edge alone": Pipeline()(trivial),
+        "timed": timed(60)(trivial),
+        "retry_jitter": retry_jitter(5)(trivial),
+        "bounded": bounded(10**6)(trivial),
+        "rate_limited, requests": rate_limited(rpm=6e10)(trivial),
+        "rate_limited, requests and tokens": rate_limited(rpm=6e10, tpm=6e12)(trivial),
+        "circuit_breaker": circuit_breaker()(trivial),
+        "the five": five(),
+        "the five, with tokens": five(rpm=6e10, tpm=6e12),
+    }
+    show("Layers, telemetry idle (the five: at most 0.65)", await rounds(alone), _SIX)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(Session("bench"))
+        inside = {_SIX: six, "the five in a session": in_session(five())}
+        show("Inside a session with its statistics (at most 0.8)", await rounds(inside), _SIX)
+
+
+pin()
+asyncio.run(main())
