@@ -124,6 +124,9 @@ class SlottedAnswer:
     usage: object
 
 
+JSON_TYPE = {"content-type": "application/json"}
+
+
 class Pair(NamedTuple):
     text: str
     usage: object
@@ -174,6 +177,17 @@ async def test_raw_responses():
         raw = await api.chat.completions.with_raw_response.create(model="m", messages=[])
         assert CHAT_USAGE == usage_of(raw)
         assert raw.parse() is raw.parse()
+
+
+async def test_unreadable_raw_responses():
+    """A raw response that cannot be parsed has no usage, and fails in the caller's own hands."""
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=b"{torn", headers=JSON_TYPE))
+    http = httpx2.AsyncClient(transport=transport)
+    async with openai.AsyncOpenAI(api_key="x", base_url="http://provider.test", http_client=http) as api:
+        raw = await api.chat.completions.with_raw_response.create(model="m", messages=[])
+        assert usage_of(raw) is None
+        with pytest.raises(ValueError, match="Expecting property name"):
+            raw.parse()
 
 
 async def test_raw_streams_are_left_alone():

@@ -61,7 +61,7 @@ def characters_as_tokens(text: str) -> float:
 
     Off by, against the vocabulary of OpenAI's newer models (`o200k_base`): English prose +22 %, Python +11 %, German
     +8 %, Russian -8 %, Chinese -8 %, Japanese -6 %, Arabic -34 %, Hindi -17 %, indented JSON of short values -47 %.
-    Their older models (`cl100k_base`) take more for all that is not English: German -11 %, Chinese -31 %, Russian -47 %,
+    Their older models (`cl100k_base`) take more for all but English: German -11 %, Chinese -31 %, Russian -47 %,
     Hindi -74 %. ``pytest tests/providers/test_estimates.py`` measures it; on your own texts
     ``python -m sluiceway.providers.counters FILE`` does.
     """

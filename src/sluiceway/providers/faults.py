@@ -26,19 +26,12 @@ class Fault(Enum):
     CANCELLED = "cancelled"  #: the caller no longer wants it
     UNKNOWN = "unknown"  #: an exception of the caller's own code
 
-    @property
-    def retryable(self) -> bool:
+    def __init__(self, name: str) -> None:
+        self.retryable: bool = name in {"rate_limited", "overloaded", "transient", "timeout"}
         """Whether trying again can help, as far as the kind alone tells."""
-        return self in _RETRYABLE
-
-    @property
-    def final(self) -> bool:
+        self.final: bool = name in {"quota", "refused", "cancelled"}
         """Whether trying again is wrong even where the provider's `x-should-retry` says otherwise."""
-        return self in _FINAL
 
-
-_RETRYABLE: Final = frozenset((Fault.RATE_LIMITED, Fault.OVERLOADED, Fault.TRANSIENT, Fault.TIMEOUT))
-_FINAL: Final = frozenset((Fault.QUOTA, Fault.REFUSED, Fault.CANCELLED))
 
 _STATUSES: Final[Mapping[int, Fault]] = {
     402: Fault.QUOTA,
