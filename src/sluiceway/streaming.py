@@ -100,11 +100,15 @@ _MANY = 1000
 
 
 def is_stream(value: object) -> bool:
-    """Whether *value* is a stream: by `__anext__`, since pages of results have `__aiter__` too."""
+    """Whether *value* is a stream: by `__anext__`, since pages of results have `__aiter__` too.
+
+    A `MagicMock` is none, though it answers to every name: a test's stand-in for a response that nobody will read
+    would hold its permits until it is garbage.
+    """
     kind = type(value)
     if kind in _plain:  # looking for what is not there costs six times as much
         return False
-    if hasattr(kind, "__anext__"):
+    if hasattr(kind, "__anext__") and kind.__module__ != "unittest.mock":
         return True
     if len(_plain) >= _MANY:  # classes made on the fly must not live for ever
         _plain.clear()
