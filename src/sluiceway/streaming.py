@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import types
 import weakref
 from asyncio import CancelledError
@@ -118,24 +119,27 @@ def is_stream(value: object) -> bool:
 
 async def pull(call: Call, attempt: Attempt, stream: Any) -> None:
     """Open *stream* to the reader and pass its items on until it ends; close it whatever happens."""
-    run = call.run
     try:
-        _only_the_driver(run)
+        _only_the_driver(call.run)
         attempt.streamed = True
         await _signal(Opened(stream))
         await _relay(call, attempt, stream.__anext__)
-    finally:
-        await _close(stream)
+    except BaseException:
+        await _close_broken(stream)
+        raise
+    await _close(stream)
 
 
 async def generate(call: Call, attempt: Attempt, stream: Any) -> None:
     """Pass on the items of an async generator, whose reader has its stream already."""
-    _only_the_driver(call.run)
-    attempt.streamed = True
     try:
+        _only_the_driver(call.run)
+        attempt.streamed = True
         await _relay(call, attempt, stream.__anext__)
-    finally:
-        await stream.aclose()
+    except BaseException:
+        await _close_broken(stream)
+        raise
+    await _close(stream)
 
 
 async def _relay(call: Call, attempt: Attempt, following: Callable[[], Awaitable[Any]]) -> None:
@@ -174,8 +178,14 @@ async def _close(stream: Any) -> None:
     close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
     if close is not None:
         result = close()
-        if result is not None:
+        if inspect.isawaitable(result):
             await result
+
+
+async def _close_broken(stream: Any) -> None:
+    """Close *stream* on behalf of an error that tells more than one in its closing would."""
+    with contextlib.suppress(Exception):
+        await _close(stream)
 
 
 _ending: Final[set[asyncio.Task[None]]] = set()  # the loop holds tasks weakly
