@@ -1,0 +1,111 @@
+"""`str(stats)`: a table that people like to read."""
+
+from __future__ import annotations
+
+from sluiceway.telemetry.sketch import Latency
+from sluiceway.telemetry.stats import Figures, Stats, Tokens, Waits
+
+NIGHTLY = Stats(
+    name="nightly",
+    elapsed=15.21,
+    calls=1500,
+    succeeded=1492,
+    failed=1,
+    timed_out=3,
+    cancelled=2,
+    in_flight=2,
+    attempts=1561,
+    retries=61,
+    tokens=Tokens(input=120_000, output=62_340, cached=40_000, reasoning=1_200),
+    cost=0.12341,
+    unpriced=12,
+    unmetered=3,
+    possibly_billed=4,
+    latency=Latency(1496, 1.21, 1.1, 2.3, 3.4, 61.2),
+    first_item=Latency(1496, 0.31, 0.301, 0.5, 0.8123, 2.0),
+    throughput=98.1,
+    recent_throughput=99.3,
+    error_rate=4 / 1498,
+    waits={"backoff": Waits(61, 67.0, 4.0), "rate_limited": Waits(812, 414.0, 2.5)},
+    errors={"TimedOut (total)": 3, "InternalServerError 503": 1},
+    attempt_errors={"RateLimitError 429 rate_limit_exceeded": 60, "InternalServerError 503": 5},
+    refusals={},
+    by_model={
+        "gpt-4o-mini": Figures(
+            calls=1400,
+            succeeded=1399,
+            failed=1,
+            attempts=1450,
+            cost=0.12341,
+            latency=Latency(1400, 1.2, 1.1, 2.2, 3, 4),
+        ),
+        "my-own": Figures(calls=12, succeeded=12, attempts=12, cost=None, unpriced=12, tokens=Tokens(9, 1)),
+    },
+    by_tenant={f"tenant {number}": Figures(calls=20 - number, succeeded=20 - number) for number in range(14)},
+)
+
+TABLE = """\
+session nightly   15.2 s   98.1 answers/s   99.3/s in the last 10 s   0.3 % errors in the last minute
+
+calls                           1,500
+  succeeded                     1,492     99.6 %
+  failed                            1    < 0.1 %
+  timed out                         3      0.2 %
+  cancelled                         2      0.1 %
+  in flight                         2
+
+attempts                        1,561   61 retries
+tokens                        182,340   3 answers did not say
+  input                       120,000   40,000 cached
+  output                       62,340   1,200 reasoning
+cost                         $0.1234+   12 answers of unknown price left out; 4 failed attempts may be billed
+
+                                 mean        p50        p95        p99        max
+latency                        1.21 s      1.1 s      2.3 s      3.4 s     61.2 s
+first item                     310 ms     301 ms     500 ms     812 ms        2 s
+
+waited for                      times       mean    longest   together
+rate_limited                      812     510 ms      2.5 s      414 s
+backoff                            61      1.1 s        4 s       67 s
+
+calls ended with
+TimedOut (total)                    3
+InternalServerError 503             1
+
+attempts failed with
+RateLimitError 429 rate_limit_ex…  60
+InternalServerError 503             5
+
+model                           calls    success   attempts     tokens       cost        p50        p95
+gpt-4o-mini                     1,400   > 99.9 %      1,450          0    $0.1234      1.1 s      2.2 s
+my-own                             12    100.0 %         12         10    unknown          -          -
+
+tenant                          calls    success   attempts     tokens       cost        p50        p95
+tenant 0                           20    100.0 %          0          0    $0.0000          -          -
+"""
+
+
+def test_the_table_reads_as_specified():
+    """All sections in columns, shares that hide neither the first failure nor the last success, long lists cut."""
+    table = str(NIGHTLY)
+    assert TABLE.splitlines() == table.splitlines()[: len(TABLE.splitlines())]
+    assert "... and 3 more" == table.splitlines()[-1]
+
+
+def test_no_line_ends_in_blanks():
+    """The table can be pasted anywhere."""
+    assert all(line == line.rstrip() for line in str(NIGHTLY).splitlines())
+
+
+def test_what_there_is_nothing_to_say_about_is_left_out():
+    """An empty session has neither latencies nor waits nor errors in its table."""
+    lines = str(Stats(name="empty")).splitlines()
+    assert ["session empty   0 ms   0 answers/s", "", "calls", "  succeeded", "", "attempts"] == [
+        line.rstrip(" 0") if index else line for index, line in enumerate(lines)
+    ]
+
+
+def test_long_times_are_minutes_and_hours():
+    """A session of a day is not shown in seconds."""
+    assert "session   10 min" in str(Stats(elapsed=600.0))
+    assert "session   24.0 h" in str(Stats(elapsed=86_400.0))
