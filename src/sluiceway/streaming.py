@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import wrapt
 
 from .call import Attempt, Call, Run, current
+from .errors import TimedOut
 from .events import FirstItem
 from .providers.stream_usage import StreamUsage
 
@@ -160,6 +161,10 @@ async def _relay(call: Call, attempt: Attempt, following: Callable[[], Awaitable
             attempt.first_item_at = now
             if run.listening:
                 run.sink(FirstItem(now, call, attempt, now - attempt.started_at))
+            told, run.at_first_item = run.at_first_item, None
+            while told is not None:
+                told[0](told)
+                told = told[1]
         attempt.items += 1
         note(item)
         run.emitted = True
@@ -194,7 +199,7 @@ _ending: Final[set[asyncio.Task[None]]] = set()  # the loop holds tasks weakly
 class Pump:
     """The suspended pipeline behind a stream."""
 
-    __slots__ = ("__weakref__", "_call", "_coroutine", "_end", "_failure", "_finish", "_proxy", "done", "run")
+    __slots__ = ("__weakref__", "_call", "_coroutine", "_end", "_failure", "_finish", "_left", "_proxy", "done", "run")
 
     def __init__(
         self,
@@ -209,6 +214,7 @@ class Pump:
         self._proxy: weakref.ref[BoundStream] | None = None
         self._failure: BaseException | None = None
         self._end: asyncio.Task[None] | None = None
+        self._left: list[Any] = []  # what a layer emitted when nobody had asked
         self.run = call.run
         self.done = False
         self.run.pump = self
@@ -218,28 +224,30 @@ class Pump:
         """Remember what the reader holds, for a retry that opens another stream behind it."""
         self._proxy = weakref.ref(proxy)
 
-    async def drive(self, error: BaseException | None = None) -> Any:
-        """Return the next item.
+    async def drive(self, reader: object) -> Any:  # noqa: ARG002 - held, so that it is no garbage while it is read
+        """Return the next item, for *reader*, the object that stands for the stream.
 
         Raises:
             StopAsyncIteration: the stream is over.
             RuntimeError: another task reads it right now.
             BaseException: the pipeline's error, once.
         """
-        end = self._end
-        if end is not None and not end.done() and asyncio.current_task(self.run.loop) is not end:
-            await asyncio.wait([end])
+        if self._end is not None:
+            await self._ended()
+        if self._left:
+            return self._left.pop(0)
         if self.done:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
             raise StopAsyncIteration
         run = self.run
-        if run.task is not None:
-            raise RuntimeError("the stream is being read by another task")
-        self._take(waiting=error is None)
+        self._take()
+        if run.watches is not None:
+            for watch in run.watches:
+                watch.resume()
         try:
-            out = await drive(run.context, self._coroutine, error)
+            out = await drive(run.context, self._coroutine)
             while isinstance(out, Opened):  # a retry before the first item
                 self._swap(out.value)
                 out = await drive(run.context, self._coroutine)
@@ -253,13 +261,37 @@ class Pump:
         self._over(None)
         raise StopAsyncIteration
 
-    def _take(self, *, waiting: bool) -> None:
+    async def _throw(self, error: CancelledError) -> bool:
+        """Throw *error* into the pipeline; True if that ended it, False if a layer goes on with the stream."""
         run = self.run
+        self._take()
+        try:
+            out = await drive(run.context, self._coroutine, error)
+        except BaseException as failure:
+            self._over(failure)
+            raise
+        finally:
+            self._release()
+        if isinstance(out, Opened):
+            self._swap(out.value)
+        elif isinstance(out, Item):
+            self._left.append(out.value)
+        else:
+            self._over(None)
+        return self.done
+
+    async def _ended(self) -> None:
+        """Wait for what ends the pipeline beside its reader, if anything does."""
+        end = self._end
+        if end is not None and not end.done() and asyncio.current_task(self.run.loop) is not end:
+            await asyncio.wait([end])
+
+    def _take(self) -> None:
+        run = self.run
+        if run.task is not None:
+            raise RuntimeError("the stream is being read by another task")
         run.task = task = asyncio.current_task(run.loop)
         run.base = 0 if task is None else task.cancelling()
-        if waiting and run.watches is not None:
-            for watch in run.watches:
-                watch.resume()
 
     def _release(self) -> None:
         run = self.run
@@ -277,28 +309,40 @@ class Pump:
         if proxy is not None:
             proxy.__wrapped__ = stream
 
-    async def aclose(self, error: CancelledError | None = None) -> None:
-        """End the stream for its layers, as a cancellation; a second time does nothing."""
+    async def aclose(self) -> None:
+        """End the stream for its layers, as a cancellation; a second time does nothing.
+
+        Raises:
+            RuntimeError: another task reads it right now, or a layer would not let it go.
+            BaseException: the pipeline's error in its clean-up.
+        """
+        await self._ended()
+        self._left.clear()
         if self.done:
             return
-        mine = Abandoned() if error is None else error
+        mine = Abandoned()
         try:
-            await self.drive(mine)
-        except StopAsyncIteration:
-            pass
+            over = await self._throw(mine)
         except CancelledError as raised:
-            if raised is not mine or error is not None:
+            if raised is not mine:
                 raise
-        else:
-            raise RuntimeError("a layer emitted an item while its stream was being closed")
+            return
+        if not over:
+            self._left.clear()
+            self._drop()
+            raise RuntimeError("a layer went on with a stream that its reader had left")
 
     def expire(self) -> None:
-        """A time limit passed while nobody was reading: end the pipeline now, tell the reader at the next read."""
-        self._spawn(self._expire())
+        """A time limit passed while nobody was reading: cancel the pipeline now, tell the reader at the next read.
+
+        A retry inside may go on with another stream; then that is what the next read goes on with.
+        """
+        if self._end is None or self._end.done():  # else a second limit passed in the same moment
+            self._spawn(self._expire())
 
     async def _expire(self) -> None:
         try:
-            await self.aclose(CancelledError())
+            await self._throw(CancelledError())
         except BaseException as error:  # noqa: BLE001 - the next read raises it
             self._failure = error
 
@@ -316,12 +360,14 @@ class Pump:
             self._drop()
 
     def _abandon(self) -> None:
-        if not self.done and (self._end is None or self._end.done()):
+        if not self.done:
             self._spawn(self._leave())
 
     async def _leave(self) -> None:
         try:
             await self.aclose()
+        except TimedOut:  # a limit passed while nobody was left to hear of it
+            pass
         except Exception as error:  # noqa: BLE001 - nobody is left to hear it but the loop
             self.run.loop.call_exception_handler({"message": "closing an abandoned stream failed", "exception": error})
 
@@ -349,7 +395,7 @@ class BoundStream(wrapt.ObjectProxy[Any]):
         return self
 
     def __anext__(self) -> Awaitable[Any]:
-        return self._self_pump.drive()
+        return self._self_pump.drive(self)
 
     async def aclose(self) -> None:
         """End the stream; permits return and the provider's stream is closed."""
@@ -389,7 +435,7 @@ class Generated:
                 return _nothing()
             start, self._start = self._start, None
             self._pump = start()
-        return self._pump.drive()
+        return self._pump.drive(self)
 
     async def aclose(self) -> None:
         """End the generator for its layers; permits return."""

@@ -52,6 +52,8 @@ class Circuit:
 
     Attributes:
         state: see above; as of the last call of a method.
+        live: the generation whose results the window counts, -1 if there is none. While the circuit is closed, that is
+            what `admit` returns.
         transitions: what changed and was not yet taken; the last 32 at most.
 
     Raises:
@@ -65,7 +67,6 @@ class Circuit:
         "_closed_at",
         "_failure_ratio",
         "_generation",
-        "_live",
         "_min_calls",
         "_open_for",
         "_opened_at",
@@ -78,6 +79,7 @@ class Circuit:
         "_successes",
         "_until",
         "_window",
+        "live",
         "state",
         "transitions",
     )
@@ -113,14 +115,14 @@ class Circuit:
         self._until: float | None = None
         self._successes = 0
         self._probes: dict[int, float] = {}  # generation -> when it was admitted, oldest first
-        self._generation = self._live = 0  # the last one given out; the one whose results the window counts, or -1
+        self._generation = self.live = 0  # the last one given out
         self.state: State = "closed"
         self.transitions: deque[Transition] = deque(maxlen=_UNTOLD)
 
     def admit(self, now: float, rng: Random) -> int | Refusal:
         """Return the generation of a permit, to be handed in with its result, or a :class:`Refusal`."""
         if self.state == "closed":
-            return self._live
+            return self.live
         if self.state == "ramping":
             return self._admit_ramping(now, rng)
         if self.state == "isolated":
@@ -137,7 +139,7 @@ class Circuit:
     def success(self, generation: int, now: float, duration: float = 0.0) -> None:
         """Report that the call of *generation* succeeded after *duration* seconds."""
         slow = self._slow_call is not None and duration >= self._slow_call
-        if generation == self._live:
+        if generation == self.live:
             window = self._window
             window.count(now, False, slow)
             if window.failures or window.slow:
@@ -152,7 +154,7 @@ class Circuit:
 
     def failure(self, generation: int, now: float) -> None:
         """Report that the call of *generation* failed, by the provider's fault."""
-        if generation == self._live:
+        if generation == self.live:
             self._window.count(now, True, False)
             self._judge(now)
         elif self._probes.pop(generation, None) is not None:
@@ -160,7 +162,7 @@ class Circuit:
 
     def throttled(self, generation: int, now: float) -> None:
         """Report a 429: alive but busy, so no failure while closed; yet a probe that meets one has failed."""
-        if generation != self._live:
+        if generation != self.live:
             self.failure(generation, now)
 
     def neutral(self, generation: int, now: float) -> None:  # noqa: ARG002 - every result is told the time
@@ -182,6 +184,15 @@ class Circuit:
             self._change("closed", now, reason)
         self._listen()
 
+    def shift(self, delta: float) -> None:
+        """Go on by a clock on which the same moment reads *delta* seconds later."""
+        self._opened_at += delta
+        self._closed_at += delta
+        if self._until is not None:
+            self._until += delta
+        self._probes = {generation: since + delta for generation, since in self._probes.items()}
+        self._window.shift(delta)
+
     def snapshot(self, now: float | None = None) -> CircuitSnapshot:
         """Return the circuit as it is, its window turned to *now* if given."""
         if now is not None:
@@ -199,10 +210,10 @@ class Circuit:
 
     def _admit_ramping(self, now: float, rng: Random) -> int | Refusal:
         if self._ramp_over(now):
-            return self._live
+            return self.live
         elapsed = max(0.0, now - self._closed_at)
         if rng.random() < _FIRST_SHARE + (1.0 - _FIRST_SHARE) * elapsed / self._ramp:
-            return self._live
+            return self.live
         return Refusal("ramping", min(self._ramp - elapsed, self._ramp / 10))
 
     def _admit_probe(self, now: float) -> int | Refusal:
@@ -253,14 +264,14 @@ class Circuit:
     def _listen(self) -> None:
         """Begin a generation that the window counts, with nothing counted yet."""
         self._generation += 1
-        self._live = self._generation
+        self.live = self._generation
         self._window.clear()
 
     def _change(self, new: State, at: float | None, reason: str) -> None:
         self.transitions.append(Transition(self.state, new, at, reason))
         self.state = new
         if new in ("open", "half_open", "isolated"):
-            self._live = -1
+            self.live = -1
         self._probes.clear()
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ class OutcomeWindow:
         ValueError: *window* is not above 0 seconds.
     """
 
-    __slots__ = ("_buckets", "_end", "_index", "_slot", "_width", "calls", "failures", "slow")
+    __slots__ = ("_bucket", "_buckets", "_end", "_slot", "_width", "calls", "failures", "slow")
 
     def __init__(self, window: float) -> None:
         self._width = positive(window, "window") / _BUCKETS
@@ -33,15 +33,16 @@ class OutcomeWindow:
     def clear(self) -> None:
         """Forget all results."""
         self._buckets = [[0, 0, 0] for _ in range(_BUCKETS)]
-        self._end = -math.inf  # of the current bucket
-        self._slot = self._index = 0
+        self._bucket = self._buckets[0]  # the current one
+        self._end = -math.inf  # of it
+        self._slot = 0
         self.calls = self.failures = self.slow = 0
 
     def count(self, now: float, failed: bool, slow: bool) -> None:  # noqa: FBT001 - the hot path passes by position
         """Count one result."""
         if now >= self._end:
             self.advance(now)
-        bucket = self._buckets[self._index]
+        bucket = self._bucket
         bucket[0] += 1
         self.calls += 1
         if failed:
@@ -62,5 +63,12 @@ class OutcomeWindow:
             bucket[:] = (0, 0, 0)
         if slot > self._slot or self._end == -math.inf:
             self._slot = slot
-            self._index = slot % _BUCKETS
+            self._bucket = self._buckets[slot % _BUCKETS]
             self._end = (slot + 1) * self._width
+
+    def shift(self, delta: float) -> None:
+        """Go on by a clock on which the same moment reads *delta* seconds later, to within half a bucket."""
+        slots = round(delta / self._width)
+        self._buckets = [self._buckets[(place - slots) % _BUCKETS] for place in range(_BUCKETS)]
+        self._slot += slots
+        self._end += slots * self._width

@@ -106,7 +106,7 @@ class retry_jitter(Layer):
         """Run *call*, and run it again while that makes sense; return its value or raise its last error."""
         run = call.run
         budget = self.budget
-        budget.enter()
+        budget.calls += 1  # enter() and leave(), written out: as methods they are a third of what the layer costs
         try:
             began = run.loop.time()
             try:
@@ -124,7 +124,7 @@ class retry_jitter(Layer):
                 return result
             return await retrying.run(proceed)
         finally:
-            budget.leave()
+            budget.calls -= 1
 
     def decided(self, call: Call, tries: int, reason: str) -> None:
         """Report the final decision about *call*, if somebody wants such detail."""

@@ -1,0 +1,356 @@
+"""Refuse calls while the provider fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from sluiceway.algorithms.circuit import Circuit
+from sluiceway.algorithms.circuit_facts import Refusal
+from sluiceway.durations import Duration, optional_seconds, seconds
+from sluiceway.errors import CircuitOpen, TimedOut
+from sluiceway.events import CallRejected, CircuitChanged, Phase
+from sluiceway.expiry import clock_shift, one_loop_at_a_time
+from sluiceway.keyed import By, Keyed
+from sluiceway.layer import Layer
+from sluiceway.order import Role
+from sluiceway.providers.errors import Fault, classify
+from sluiceway.telemetry.hub import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from sluiceway.algorithms.circuit_facts import State, Transition
+    from sluiceway.call import Call, Proceed
+
+T = TypeVar("T")
+
+ALL: Final = object()
+_SHOWN: Final = 3  # circuits in a repr
+_FAILURES: Final = frozenset((Fault.OVERLOADED, Fault.TRANSIENT, Fault.TIMEOUT))
+_GRAVITY: Final[tuple[State, ...]] = ("closed", "ramping", "half_open", "open", "isolated")
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSnapshot:
+    """The circuit of one key of a `circuit_breaker` layer at one moment.
+
+    Attributes:
+        key: the key; None without `by`.
+        state: `"closed"`, `"open"`, `"half_open"`, `"ramping"` (closed, but not yet for all calls) or `"isolated"`. An
+            open circuit becomes half-open when the next call asks.
+        since: when it came into this state, in seconds of the event loop's clock; None if it was never in another.
+        reason: why, in words; `""` if it was never in another.
+        calls: results in the window; failures, slow: how many of them were that.
+        openings: how often it has opened since it last was closed for all.
+        probes: probes that are under way.
+    """
+
+    key: Hashable
+    state: State
+    since: float | None
+    reason: str
+    calls: int
+    failures: int
+    slow: int
+    openings: int
+    probes: int
+
+
+class _State:
+    """The circuit of one key, and what is remembered about it for people."""
+
+    __slots__ = ("circuit", "key", "last", "loop")
+
+    def __init__(self, key: Hashable, circuit: Circuit) -> None:
+        self.key = key
+        self.circuit = circuit
+        self.last: Transition | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def busy(self) -> bool:
+        """Whether it must be kept: somebody isolated it, or probes it."""
+        return self.circuit.state == "isolated" or self.circuit.snapshot().probes_inside > 0
+
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another event loop, after the one before has ended."""
+        one_loop_at_a_time(self.loop, "circuit_breaker")
+        delta = clock_shift(self.loop, loop)
+        if delta:
+            self.circuit.shift(delta)
+            if self.last is not None and self.last.at is not None:
+                self.last = replace(self.last, at=self.last.at + delta)
+        self.loop = loop
+
+    def snapshot(self) -> BreakerSnapshot:
+        facts = self.circuit.snapshot(_loop_time())
+        last = self.last
+        return BreakerSnapshot(
+            self.key,
+            facts.state,
+            None if last is None else last.at,
+            "" if last is None else last.reason,
+            facts.calls,
+            facts.failures,
+            facts.slow,
+            facts.openings,
+            facts.probes_inside,
+        )
+
+    def __str__(self) -> str:
+        """The state, since when and why."""
+        name = self.circuit.state.replace("_", "-")
+        last = self.last
+        if last is None:
+            return name
+        now = _loop_time()
+        ago = "" if last.at is None or now is None else f" for {max(0.0, now - last.at):.3g} s"
+        return f"{name}{ago} ({last.reason})"
+
+
+def _loop_time() -> float | None:
+    """Return the time of the event loop that runs; None outside one."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return None
+
+
+class circuit_breaker(Layer):
+    """Refuse calls with `CircuitOpen` while the provider fails, and come back with care.
+
+    ``@circuit_breaker(failure_ratio=0.5)``. It opens when at least `min_calls` ended within `window` and
+    `failure_ratio` of them by the provider's fault (or `slow_ratio` of them only after `slow_call`). After `open_for`
+    seconds, at random up to half of it less and doubled at every further opening up to `max_open_for`, it lets
+    `probes` calls at a time through; after `close_after` successes it closes, at first for a tenth of the calls and
+    over `ramp` seconds for all.
+
+    Failures are overload (503, 529), 5xx, broken connections, and timeouts that fired inside: of an inner `timed` or of
+    the provider's client. No failures, and no successes either, are wrong requests, a quota that is used up, refusals
+    of our own layers, exceptions of your own code (an answer that does not parse says nothing about the provider), the
+    caller's deadline, and cancellation: by the caller, by a total timeout outside, by a reader who leaves his stream.
+    A 429 says that the provider lives: it counts for nothing while closed, but a probe that meets one has failed.
+
+    The verdict on a stream falls at its first item, so that a long one neither counts as slow nor keeps the place of
+    a probe; an error after that is not counted.
+
+    Put it inside the layers that wait: it then decides at the last moment, and its refusal gives every permit back.
+
+    Args:
+        failure_ratio: share of failures that opens it, above 0 and at most 1.
+        window: how far back it looks; make it at least twice the attempt's timeout.
+        min_calls: results in the window below which no share means anything.
+        slow_call: from when on a success counts as slow; None for never. For a stream it is the time to its first item.
+        slow_ratio: share of slow calls that opens it.
+        open_for: how long it stays open the first time.
+        max_open_for: how long at the most.
+        probes: how many calls at a time pass when it is half-open.
+        close_after: how many successes in a row close it.
+        ramp: how long it takes until all calls pass again; 0 for at once.
+        by: a function of the `Call` that returns a key; each key has a circuit of its own.
+        rng: where chance comes from; a `random.Random` for repeatable tests.
+
+    Raises:
+        CircuitOpen: a call was refused; `retry_after` says when another makes sense.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+    """
+
+    role: ClassVar[Role] = Role.BREAK
+
+    def __init__(
+        self,
+        *,
+        failure_ratio: float = 0.5,
+        window: Duration = 60.0,
+        min_calls: int = 20,
+        slow_call: Duration | None = None,
+        slow_ratio: float = 0.5,
+        open_for: Duration = 30.0,
+        max_open_for: Duration = 300.0,
+        probes: int = 1,
+        close_after: int = 3,
+        ramp: Duration = 30.0,
+        by: By | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        if rng is not None and not isinstance(rng, Random):
+            raise TypeError(f"rng={rng!r} must be a random.Random")
+        self._circuit: dict[str, Any] = {
+            "failure_ratio": failure_ratio,
+            "window": seconds(window, "window"),
+            "min_calls": min_calls,
+            "slow_call": optional_seconds(slow_call, "slow_call"),
+            "slow_ratio": slow_ratio,
+            "open_for": seconds(open_for, "open_for"),
+            "max_open_for": seconds(max_open_for, "max_open_for"),
+            "probes": probes,
+            "close_after": close_after,
+            "ramp": seconds(ramp, "ramp", zero=True),
+        }
+        Circuit(**self._circuit)  # so that bad settings are refused here, also where keys come later
+        self._timing = slow_call is not None
+        self._rng = rng or Random()
+        self._isolated: str | None = None
+        self._states = Keyed(self._make, by, _State.busy)
+        self._one = None if by is not None else self._states.at(None)
+
+    def _make(self, key: Hashable) -> _State:
+        state = _State(key, Circuit(**self._circuit))
+        if self._isolated is not None:
+            state.circuit.isolate(reason=self._isolated)
+            state.last = state.circuit.transitions.popleft()
+        return state
+
+    async def handle(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* if its circuit lets it through.
+
+        Raises:
+            CircuitOpen: it does not.
+        """
+        run = call.run
+        loop = run.loop
+        state = self._one or self._states.of(call)
+        if loop is not state.loop:
+            state.move_to(loop)
+        circuit = state.circuit
+        if circuit.state == "closed" and not self._timing:  # as admit() would say, at half its cost
+            began = 0.0
+            permit = circuit.live
+        else:
+            began = loop.time()
+            permit = self._admit(call, state, began)
+        if run.detailed:
+            self._report(call, state, None)
+        # A tuple, where a closure would be a quarter of what the layer costs.
+        mine = (_first_item, run.at_first_item, self, call, state, permit, began)
+        run.at_first_item = mine
+        try:
+            result = await proceed(call)
+        except BaseException as error:
+            if run.at_first_item is mine:
+                run.at_first_item = mine[1]
+                _failed(circuit, permit, loop.time(), error)
+                if circuit.transitions:
+                    self._tell(call, state)
+            raise
+        if run.at_first_item is mine:
+            run.at_first_item = mine[1]
+            now = loop.time()
+            circuit.success(permit, now, now - began)
+            if circuit.transitions:
+                self._tell(call, state)
+        return result
+
+    def _admit(self, call: Call, state: _State, now: float) -> int:
+        """Return the permit of *call*, or raise what it is refused with."""
+        permit = state.circuit.admit(now, self._rng)
+        if state.circuit.transitions:
+            self._tell(call, state)
+        if isinstance(permit, Refusal):
+            raise self._refused(call, state, permit)
+        return permit
+
+    def _refused(self, call: Call, state: _State, refusal: Refusal) -> CircuitOpen:
+        """Return the error of a call that is not let through, having reported it."""
+        where = "" if state.key is None else f" for {state.key!r}"
+        again = "until reset()" if refusal.retry_after is None else f"try again in {refusal.retry_after:.3g} s"
+        error = CircuitOpen(f"{self.name}{where} is {state}: {again}", layer=self.name, retry_after=refusal.retry_after)
+        if call.run.listening:
+            self._report(call, state, error)
+        call.report(CallRejected(call.run.loop.time(), call, self.name, error))
+        return error
+
+    def _report(self, call: Call, state: _State, error: CircuitOpen | None) -> None:
+        now = call.run.loop.time()
+        attributes = {"sluiceway.circuit_breaker.state": state.circuit.state}
+        call.report(Phase(now, call, now, self.name, "circuit check", attributes, error))
+
+    def _tell(self, call: Call | None, state: _State) -> None:
+        """Report what changed."""
+        transitions = state.circuit.transitions
+        while transitions:
+            last = state.last = transitions.popleft()
+            at = time.monotonic() if last.at is None else last.at  # without a loop: the clock of those to come
+            event = CircuitChanged(at, call, self.name, state.key, last.old, last.new, last.reason)
+            if call is None:
+                publish(event)
+            else:
+                call.report(event)
+
+    def isolate(self, key: Hashable = ALL, *, reason: str = "isolated by hand") -> None:
+        """Let no call through until `reset`: those of *key*, else those of every key there is and will be.
+
+        Args:
+            key: one key; all of them if it is left out.
+            reason: what the refused are told.
+        """
+        if key is ALL:
+            self._isolated = reason
+        for state in self._states_of(key):
+            state.circuit.isolate(_loop_time(), reason)
+            self._tell(None, state)
+
+    def reset(self, key: Hashable = ALL) -> None:
+        """Close the circuit at once, without a ramp, and forget what was counted; of all keys if *key* is left out."""
+        if key is ALL:
+            self._isolated = None
+        for state in self._states_of(key):
+            state.circuit.reset(_loop_time())
+            self._tell(None, state)
+
+    def _states_of(self, key: Hashable) -> list[_State]:
+        return self._states.values() if key is ALL else [self._states.at(key)]
+
+    @property
+    def state(self) -> State:
+        """The state of the circuit; of several, the one furthest from closed. See `BreakerSnapshot.state`."""
+        return max((state.circuit.state for state in self._states.values()), key=_GRAVITY.index, default="closed")
+
+    @property
+    def window(self) -> float:
+        """How far back it looks, in seconds."""
+        return float(self._circuit["window"])
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each key has a circuit of its own."""
+        return self._states.by is not None
+
+    def snapshot(self) -> tuple[BreakerSnapshot, ...]:
+        """Return the circuit of every key, as of now if an event loop runs and as of the last call if not."""
+        return tuple(state.snapshot() for state in self._states.values())
+
+    def __repr__(self) -> str:
+        if self._one is not None:
+            return f"<{super().__repr__()}: {self._one}>"
+        states = self._states.values()
+        amiss = [f"{state.key!r} {state}" for state in states if state.circuit.state != "closed"]
+        more = [f"{len(amiss) - _SHOWN} more not closed"] if len(amiss) > _SHOWN else []
+        return f"<{super().__repr__()}: {'; '.join([f'{len(states)} keys', *amiss[:_SHOWN], *more])}>"
+
+
+def _first_item(permit: tuple[Any, ...]) -> None:
+    """The first item of a stream has come: that is the verdict."""
+    _, _, layer, call, state, generation, began = permit
+    now = call.run.loop.time()
+    state.circuit.success(generation, now, now - began)
+    if state.circuit.transitions:
+        layer._tell(call, state)  # noqa: SLF001 - our own class
+
+
+def _failed(circuit: Circuit, permit: int, now: float, error: BaseException) -> None:
+    """Tell *circuit* what *error* says about the provider."""
+    if not isinstance(error, Exception) or (isinstance(error, TimedOut) and error.kind == "deadline"):
+        circuit.neutral(permit, now)
+        return
+    fault = classify(error).fault
+    if fault in _FAILURES:
+        circuit.failure(permit, now)
+    elif fault is Fault.RATE_LIMITED:
+        circuit.throttled(permit, now)
+    else:
+        circuit.neutral(permit, now)
