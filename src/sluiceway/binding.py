@@ -23,7 +23,7 @@ from .errors import Rejected, TimedOut
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
 from .order import PipelineWarning, check
 from .providers.usage import usage_of
-from .streaming import BoundStream, Generated, Opened, Pump, drive, generate, is_stream, pull
+from .streaming import BoundStream, Generated, Opened, Pump, drive_on, generate, is_stream, pull
 
 if TYPE_CHECKING:
     from .layer import Layer
@@ -172,10 +172,18 @@ async def run_call(
         run.sink(CallStarted(run.started_at, call))
     coroutine = proceed(call)
     try:
-        out = await drive(context, coroutine)
+        out = context.run(coroutine.send, None)
+    except StopIteration as stop:  # it never waited, and needs no driver
+        out = stop.value
     except BaseException as error:
         finish(call, error)
         raise
+    else:
+        try:
+            out = await drive_on(context, coroutine, out)
+        except BaseException as error:
+            finish(call, error)
+            raise
     if isinstance(out, Opened):
         return BoundStream(out.value, Pump(coroutine, call, finish))
     if run.listening:

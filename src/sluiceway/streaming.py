@@ -71,14 +71,24 @@ def drive(
 ) -> Generator[Any, Any, Any]:
     """Run *coroutine* in *context* until it returns (the value) or signals (the signal).
 
-    *error* is thrown into it first, if given. This is PEP 380's `yield from`, written out.
+    *error* is thrown into it first, if given.
+    """
+    try:
+        out = context.run(coroutine.send, None) if error is None else context.run(coroutine.throw, error)
+    except StopIteration as stop:
+        return stop.value
+    return (yield from drive_on(context, coroutine, out))
+
+
+@types.coroutine
+def drive_on(context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], out: Any) -> Generator[Any, Any, Any]:
+    """Run *coroutine* on in *context* from *out*, which its first step yielded, as `drive` does.
+
+    This is PEP 380's `yield from`, written out; a signal ends it instead of going up to the event loop.
     """
     enter = context.run
     try:
-        out = enter(coroutine.send, None) if error is None else enter(coroutine.throw, error)
-        while True:
-            if isinstance(out, Signal):
-                return out
+        while not isinstance(out, Signal):
             try:
                 got = yield out
             except GeneratorExit:
@@ -90,6 +100,7 @@ def drive(
                 out = enter(coroutine.send, got)
     except StopIteration as stop:
         return stop.value
+    return out
 
 
 async def emit_to_reader(item: Any) -> None:
@@ -194,6 +205,7 @@ async def _close_broken(stream: Any) -> None:
 
 
 _ending: Final[set[asyncio.Task[None]]] = set()  # the loop holds tasks weakly
+_STUBBORN: Final = 100  # cancellations that a clean-up may swallow before it is closed by force
 
 
 class Pump:
@@ -359,9 +371,13 @@ class Pump:
         except RuntimeError:  # closed in this very moment
             self._drop()
 
-    def _abandon(self) -> None:
-        if not self.done:
+    def _abandon(self, _: object = None) -> None:
+        if self.done:
+            return
+        if self._end is None or self._end.done():
             self._spawn(self._leave())
+        else:  # a limit passed before, and a retry may yet go on with another stream
+            self._end.add_done_callback(self._abandon)
 
     async def _leave(self) -> None:
         try:
@@ -372,15 +388,30 @@ class Pump:
             self.run.loop.call_exception_handler({"message": "closing an abandoned stream failed", "exception": error})
 
     def _drop(self) -> None:
-        """The loop is gone: run the `finally` blocks as far as they go without awaiting."""
-        with contextlib.suppress(RuntimeError):  # one of them awaited
-            self.run.context.run(self._coroutine.close)
-        self._over(GeneratorExit())
+        """Nothing can be awaited any more: cancel the pipeline at this await, and at each that its clean-up comes to.
+
+        Not by `coroutine.close()`, which turns the first such await into a `RuntimeError`: a failure to the layers
+        around it, and to a retry a reason to begin again.
+        """
+        error = Abandoned()
+        enter = self.run.context.run
+        with contextlib.suppress(BaseException):
+            for _ in range(_STUBBORN):
+                enter(self._coroutine.throw, error)
+            enter(self._coroutine.close)
+        self._over(error)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._end = task = self.run.loop.create_task(coroutine)
         _ending.add(task)
-        task.add_done_callback(_ending.discard)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        _ending.discard(task)
+        if task.cancelled() and not self.done and self.run.task is None:
+            # `asyncio.run` cancels every task at its end, and one that has not begun never gets to do its work
+            self._failure = CancelledError()
+            self._drop()
 
 
 class BoundStream(wrapt.ObjectProxy[Any]):
