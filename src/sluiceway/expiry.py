@@ -69,7 +69,10 @@ class Scope:
     def settle(self) -> bool:
         """Take our own cancellation back; True if nobody else asked for one since."""
         task, self.hit = self.hit, None
-        return task is None or task.uncancel() <= self.base
+        if task is not None:
+            return task.uncancel() <= self.base
+        run = self.run  # it fired while nobody was reading; whoever drives since then may have been cancelled
+        return run.task is None or run.task.cancelling() <= run.base
 
 
 class Expiring(Protocol):
