@@ -270,11 +270,11 @@ class Pump:
             self._release()
         if isinstance(out, Item):
             return out.value
-        self._over(None)
+        self._returned(out)
         raise StopAsyncIteration
 
-    async def _throw(self, error: CancelledError) -> bool:
-        """Throw *error* into the pipeline; True if that ended it, False if a layer goes on with the stream."""
+    async def _throw(self, error: CancelledError) -> Any:
+        """Throw *error* into the pipeline; return what it returns to that, a signal if it goes on with the stream."""
         run = self.run
         self._take()
         try:
@@ -288,9 +288,18 @@ class Pump:
             self._swap(out.value)
         elif isinstance(out, Item):
             self._left.append(out.value)
-        else:
+        return out
+
+    def _returned(self, value: Any) -> None:
+        """The pipeline is over and returned *value*, which a stream has no way to show."""
+        if value is None or self.run.emitted:
             self._over(None)
-        return self.done
+            return
+        error = RuntimeError(
+            f"a layer returned a {type(value).__name__} although a stream was open: its reader waits for items"
+        )
+        self._over(error)
+        raise error
 
     async def _ended(self) -> None:
         """Wait for what ends the pipeline beside its reader, if anything does."""
@@ -334,15 +343,17 @@ class Pump:
             return
         mine = Abandoned()
         try:
-            over = await self._throw(mine)
+            out = await self._throw(mine)
         except CancelledError as raised:
             if raised is not mine:
                 raise
             return
-        if not over:
-            self._left.clear()
-            self._drop()
-            raise RuntimeError("a layer went on with a stream that its reader had left")
+        if not isinstance(out, Signal):
+            self._over(None)
+            return
+        self._left.clear()
+        self._drop()
+        raise RuntimeError("a layer went on with a stream that its reader had left")
 
     def expire(self) -> None:
         """A time limit passed while nobody was reading: cancel the pipeline now, tell the reader at the next read.
@@ -354,7 +365,9 @@ class Pump:
 
     async def _expire(self) -> None:
         try:
-            await self._throw(CancelledError())
+            out = await self._throw(CancelledError())
+            if not isinstance(out, Signal):
+                self._returned(out)
         except BaseException as error:  # noqa: BLE001 - the next read raises it
             self._failure = error
 
