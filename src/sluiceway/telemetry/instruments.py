@@ -28,6 +28,7 @@ class Instruments:
         "circuit_transitions",
         "concurrency_limit",
         "concurrency_used",
+        "cost",
         "first_item",
         "queue_depth",
         "rate_available",
@@ -51,6 +52,7 @@ class Instruments:
         self.retries = count("sluiceway.retries", "{retry}", "Attempts after the first")
         self.rejections = count("sluiceway.rejections", "{call}", "Refusals by a layer before the provider")
         self.circuit_transitions = count("sluiceway.circuit_breaker.transitions", "{transition}", "By new state")
+        self.cost = count("sluiceway.cost", "USD", "By list prices, where they are known")
         self.calls_active = meter.create_up_down_counter("sluiceway.calls.active", "{call}", "Calls under way")
         gauge = meter.create_gauge
         self.queue_depth = gauge("sluiceway.queue.depth", "{call}", "Calls that waited before one that came")
@@ -58,4 +60,6 @@ class Instruments:
         self.rate_available = gauge("sluiceway.rate_limit.available", "{unit}", "What it has left")
         self.concurrency_limit = gauge("sluiceway.concurrency.limit", "{call}", "How many calls may be in flight")
         self.concurrency_used = gauge("sluiceway.concurrency.in_flight", "{call}", "How many were, at the last look")
-        self.circuit_state = gauge("sluiceway.circuit_breaker.state", "1", "0 closed, 1 half-open, 2 open")
+        self.circuit_state = gauge(
+            "sluiceway.circuit_breaker.state", "1", "0 closed, 1 ramping, 2 half-open, 3 open, 4 isolated"
+        )

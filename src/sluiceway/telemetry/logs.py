@@ -104,7 +104,7 @@ def hear(event: Event) -> None:
             return
         entry = (DEBUG, _phase)
     level, describe = entry
-    if type(event) is events.CircuitChanged and event.new != "open":
+    if type(event) is events.CircuitChanged and event.new not in {"open", "isolated"}:
         level = INFO
     if enabled(level):
         text, fields = describe(event)
@@ -127,7 +127,7 @@ def broken(sink: Any, error: Exception) -> None:
     name = getattr(sink, "__qualname__", type(sink).__qualname__)
     if log.once(f"{name} {id(owner) if owner is not None else id(sink)}"):
         _standard.error(
-            "%s raised while it heard an event, and is ignored from now on when it does", name, exc_info=error
+            "%s raised and was passed over (told once)", name, exc_info=error
         )
 
 

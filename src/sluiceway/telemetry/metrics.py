@@ -1,7 +1,8 @@
 """Events to metrics: what is going on in a process, in few and bounded series.
 
 Labels are a call's name, a model, a layer, an outcome, an error's class: never a session, a call, a user or a key.
-Gauges of a layer with keys (`by=`) show the key that was used last.
+Gauges stand by the name of the call that reported: a limit that two functions share is shown for both. Of a layer with
+keys (`by=`) they show the key that was used last; a circuit that never changed has no state here.
 
 **When they are recorded.** Only where somebody collects: a meter provider was given to `telemetry.configure`, or the
 application set a global one, whenever it did so. The API tells the latter only by `get_meter_provider()`, which costs
@@ -22,6 +23,7 @@ from . import conventions as names
 from .conventions import type_name
 from .instruments import Instruments
 from .kinds import model_of
+from .pricing import Pricing, load_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
 
     from sluiceway.call import Call
     from sluiceway.events import Event
+    from sluiceway.providers.usage import Usage
 
     Labels = dict[str, str | int]
 
 _SCOPE: Final = "sluiceway"
 _SERIES: Final = 2_000  # label sets remembered; beyond it we start anew, which costs time and no data
-_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
+_STATES: Final = {"closed": 0, "ramping": 1, "half_open": 2, "open": 3, "isolated": 4}
+_price: Final = Pricing()
 _REFRESH: Final = 1.0
 """Seconds after which one call reports its layers' levels in passing, though it waited for none of them."""
 
@@ -49,20 +53,26 @@ class Metering:
         self.on = True
         self.instruments: Instruments | None = None
         self._labels: dict[tuple[Any, ...], Labels] = {}
-        self._due = 0.0
+        self._due = float("-inf")
 
     def set(self, *, provider: MeterProvider | None, on: bool) -> None:
         """Take new settings; None looks for the application's global provider."""
         self.on = on
-        self.instruments = None if provider is None or not on else Instruments(provider.get_meter(_SCOPE))
+        self.instruments = None
+        if provider is not None and on:
+            self._make(provider)
 
     def look(self) -> bool:
         """Make the instruments if the application has set a real meter provider by now."""
         provider = getattr(api_state, "_METER_PROVIDER", None)
         if provider is None or isinstance(provider, api.NoOpMeterProvider):
             return False
-        self.instruments = Instruments(provider.get_meter(_SCOPE))
+        self._make(provider)
         return True
+
+    def _make(self, provider: MeterProvider) -> None:
+        load_soon()
+        self.instruments = Instruments(provider.get_meter(_SCOPE))
 
     def due(self, now: float) -> bool:
         """Whether it is time to refresh the gauges; True once a second."""
@@ -135,30 +145,39 @@ def _attempt_finished(to: Instruments, event: events.AttemptFinished) -> None:
             names.ERROR_TYPE, kind, names.HTTP_STATUS, attempt.status,
         ),
     )  # fmt: skip
-    usage = attempt.usage
-    if usage is None or attempt.contained:
-        return
-    for what, count in (
+    if attempt.usage is not None and not attempt.contained:
+        _tokens(to, name, model, attempt.usage)
+
+
+def _tokens(to: Instruments, name: str, model: str | None, usage: Usage) -> None:
+    counts = (
         ("input", usage.input_tokens),
         ("output", usage.output_tokens),
         ("cached", usage.cached_tokens),
         ("reasoning", usage.reasoning_tokens),
-    ):
-        if count or what in {"input", "output"}:
+    )
+    for kind, count in counts:
+        if count or kind in {"input", "output"}:
             to.tokens.record(
-                count, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model, names.KIND_OF_TOKEN, what)
+                count, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model, names.KIND_OF_TOKEN, kind)
             )
+    cost = _price(model, usage)
+    if cost is not None:
+        to.cost.add(cost, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model))
 
 
 def _first_item(to: Instruments, event: events.FirstItem) -> None:
     to.first_item.record(event.latency, metering.labels(names.CALL_NAME, _name(event.call)))
 
 
+def _of_layer(event: Any) -> Labels:
+    return metering.labels(names.CALL_NAME, _name(event.call), names.LAYER, event.layer)
+
+
 def _waited(to: Instruments, event: events.Waited) -> None:
-    reason = event.reason or event.layer
-    to.queue_depth.set(event.queue_depth, metering.labels(names.LAYER, event.layer))
+    to.queue_depth.set(event.queue_depth, _of_layer(event))
     if event.at > event.started_at:  # passing without waiting is not told by every call
-        labels = metering.labels(names.CALL_NAME, _name(event.call), names.REASON, reason)
+        labels = metering.labels(names.CALL_NAME, _name(event.call), names.REASON, event.reason or event.layer)
         to.wait_duration.record(event.at - event.started_at, labels)
 
 
@@ -179,20 +198,23 @@ def _rejected(to: Instruments, event: events.CallRejected) -> None:
 
 
 def _circuit_changed(to: Instruments, event: events.CircuitChanged) -> None:
-    to.circuit_state.set(_STATES.get(event.new, -1), metering.labels(names.LAYER, event.layer))
-    to.circuit_transitions.add(1, metering.labels(names.LAYER, event.layer, names.STATE, event.new))
+    to.circuit_state.set(_STATES.get(event.new, -1), _of_layer(event))
+    labels = metering.labels(names.CALL_NAME, _name(event.call), names.LAYER, event.layer, names.STATE, event.new)
+    to.circuit_transitions.add(1, labels)
 
 
 def _limit_level(to: Instruments, event: events.LimitLevel) -> None:
-    for unit, value in event.limit.items():
-        to.rate_limit.set(value, metering.labels(names.LAYER, event.layer, names.UNIT, unit))
-    for unit, value in event.available.items():
-        to.rate_available.set(value, metering.labels(names.LAYER, event.layer, names.UNIT, unit))
+    name = _name(event.call)
+    for levels, gauge in ((event.limit, to.rate_limit), (event.available, to.rate_available)):
+        for limit, value in levels.items():
+            labels = metering.labels(names.CALL_NAME, name, names.LAYER, event.layer, names.LIMIT, limit)
+            gauge.set(value, labels)
 
 
 def _bound_level(to: Instruments, event: events.BoundLevel) -> None:
-    to.concurrency_limit.set(event.limit, metering.labels(names.LAYER, event.layer))
-    to.concurrency_used.set(event.in_flight, metering.labels(names.LAYER, event.layer))
+    labels = _of_layer(event)
+    to.concurrency_limit.set(event.limit, labels)
+    to.concurrency_used.set(event.in_flight, labels)
 
 
 _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {

@@ -210,6 +210,7 @@ class CallTrace:
         span = self._span
         if event.error is not None and event.outcome != "cancelled":
             self._failed(span, event.error, self._drawn)
+        self._told = None  # its traceback leads back to us
         span.set_attributes(attributes.call_facts(event, self._session))
         span.end(self._drawn)
 
