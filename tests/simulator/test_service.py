@@ -148,6 +148,16 @@ def test_using_all_of_a_limit_is_a_utilisation_of_one():
     assert ledger.window == 1.0
 
 
+def test_the_pace_of_an_even_client_is_its_rate():
+    """Requests at even distances have a pace of a minute divided by the distance; one request has none."""
+    provider = service()
+    served(provider, 0.0, request())
+    assert provider.books.snapshot(0.0).accepted_per_minute is None
+    for number in range(1, 11):
+        served(provider, number * 0.5, request())
+    assert provider.books.snapshot(9.0).accepted_per_minute == pytest.approx(120)
+
+
 def test_the_books_follow_a_change_of_limits():
     """After a change of limits the busiest window has the new length."""
     provider = service(rpm=6000, burst="1s")
@@ -190,4 +200,4 @@ def test_a_ledger_travels_and_reads_well():
     assert ledger.to_dict()["refused"] == 2
     assert "refused         2 (requests: 2)" in str(ledger)
     assert "200: 1, 429: 2" in str(ledger)
-    assert "accepted        1 (100.0% of the request limit)" in str(ledger)
+    assert "accepted        1 (100.0% of the most that the limit allows)" in str(ledger)

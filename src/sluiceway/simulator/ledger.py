@@ -41,7 +41,8 @@ class Ledger:
         first_accepted, last_accepted: when; None if none was.
         utilisation, token_utilisation: accepted requests, or metered tokens, as a share of the most that the limit
             allows from the first to the last accepted request: ``capacity + rate * (last - first)``. None without
-            a limit or a request.
+            a limit or a request. It counts a burst at the start as possible; a client that paces itself from the
+            start compares `accepted_per_minute` with the limit instead.
     """
 
     uptime: float
@@ -82,17 +83,24 @@ class Ledger:
         """All refused requests."""
         return sum(self.refusals.values())
 
+    @property
+    def accepted_per_minute(self) -> float | None:
+        """The pace from the first to the last accepted request: 60 (accepted - 1) / (last - first)."""
+        if self.first_accepted is None or self.last_accepted is None or self.last_accepted <= self.first_accepted:
+            return None
+        return 60 * (self.accepted - 1) / (self.last_accepted - self.first_accepted)
+
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Ledger:
         """Read what :meth:`to_dict` wrote, also after it went through JSON."""
         return cls(**{each.name: plain[each.name] for each in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold, ``refused`` included."""
+        """Return plain values that JSON can hold, ``refused`` and ``accepted_per_minute`` included."""
         plain: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         plain["by_status"] = {str(status): count for status, count in self.by_status.items()}
         plain["refusals"] = dict(self.refusals)
-        return plain | {"refused": self.refused}
+        return plain | {"refused": self.refused, "accepted_per_minute": self.accepted_per_minute}
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<16}{text}" for name, text in self._lines())
@@ -101,7 +109,7 @@ class Ledger:
         return [
             ("provider", f"up {self.uptime:.1f} s"),
             ("offered", f"{self.offered:,} ({self.sdk_retries:,} sent again by an SDK, {self.invalid:,} invalid)"),
-            ("accepted", f"{self.accepted:,}{_share(self.utilisation, 'of the request limit')}"),
+            ("accepted", self._accepted()),
             ("refused", f"{self.refused:,}{_counts(self.refusals)}"),
             ("answered", f"{self.answered:,} ({self.answered_twice:,} more than once)"),
             ("not answered", self._unanswered()),
@@ -111,12 +119,16 @@ class Ledger:
             ("in flight", f"{self.in_flight:,} now, {self.peak_in_flight:,} at most"),
         ]
 
+    def _accepted(self) -> str:
+        pace = "" if self.accepted_per_minute is None else f", {self.accepted_per_minute:,.0f} a minute"
+        return f"{self.accepted:,}{pace}{_share(self.utilisation, 'of the most that the limit allows')}"
+
     def _unanswered(self) -> str:
         ends = f"{self.failed:,} failed, {self.resets:,} reset, {self.abandoned:,} abandoned by the client"
         return f"{ends}; {self.hung:,} hung"
 
     def _tokens(self) -> str:
-        share = _share(self.token_utilisation, "of the token limit")
+        share = _share(self.token_utilisation, "of the most that the limit allows")
         return f"{self.input_tokens:,} in, {self.output_tokens:,} out; metered {self.metered_tokens:,.0f}{share}"
 
     def _busiest(self) -> str:
