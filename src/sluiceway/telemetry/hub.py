@@ -98,7 +98,7 @@ def observe(run: Run, call: Call) -> None:
     for scope in heard:
         scope.admit(call)
     try:
-        span = tracing.start(f"call {run.name}")
+        span = tracing.begin(f"call {run.name}")
         counted = metered()
         logged = told()
         if span is INVALID_SPAN and not (heard or counted or logged or _listeners):

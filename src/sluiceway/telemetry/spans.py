@@ -56,7 +56,7 @@ class Tracing:
         content: whether messages and tracebacks of foreign errors may stand in spans.
     """
 
-    __slots__ = ("content", "detailed", "follow", "shortcut", "start")
+    __slots__ = ("_given", "content", "detailed", "follow", "shortcut", "start")
 
     def __init__(self) -> None:
         self.set(follow=CallTrace, detailed=True, provider=None, content=False, on=True)
@@ -72,11 +72,18 @@ class Tracing:
     ) -> None:
         """Take new settings; calls under way keep theirs."""
         tracer = trace.get_tracer("sluiceway", tracer_provider=provider)
+        self._given = provider is not None
         self.start: Callable[..., Span] = tracer.start_span if on else _no_span
         self.shortcut = Shortcut(tracer)
         self.follow = follow
         self.detailed = detailed
         self.content = content
+
+    def begin(self, name: str) -> Span:
+        """Start a call's span; without any provider none records, and the half microsecond of asking is spared."""
+        if trace._TRACER_PROVIDER is None and not self._given:  # noqa: SLF001 - public is only a look-up of 0.8 us
+            return trace.INVALID_SPAN
+        return self.start(name)
 
 
 def follow(span: Span, run: Run, session: str | None) -> CallTrace | None:
