@@ -66,7 +66,9 @@ _LIMITS = _options(
     click.option("--output-tpm", type=float, help="Output tokens per minute."),
     click.option("--metering", type=click.Choice(["bucket", "rolling"]), help="How limits are metered [bucket]."),
     click.option("--window", type=_number, metavar="DURATION", help="Window of the metering [60s]."),
-    click.option("--burst", type=_number, metavar="DURATION", help="What a bucket holds, as time at the rate [the window]."),
+    click.option(
+        "--burst", type=_number, metavar="DURATION", help="What a bucket holds, as time at the rate [the window]."
+    ),
     click.option("--token-metering", type=click.Choice(["bucket", "rolling"]), help="The same for tokens."),
     click.option("--token-window", type=_number, metavar="DURATION", help="The same for tokens."),
     click.option("--token-burst", type=_number, metavar="DURATION", help="The same for tokens."),
@@ -84,14 +86,25 @@ _LIMITS = _options(
     click.option("--retry-after", help="A lie to say instead."),
 )
 _ANSWERS = _options(
-    click.option("--latency", type=_number, metavar="SPREAD", help='To the first token: "50ms..200ms", "lognormal(200ms, 0.5)" [0].'),
+    click.option(
+        "--latency",
+        type=_number,
+        metavar="SPREAD",
+        help='To the first token: "50ms..200ms", "lognormal(200ms, 0.5)" [0].',
+    ),
     click.option("--token-gap", type=_number, metavar="SPREAD", help="Between tokens, written likewise [0]."),
     click.option("--answer-tokens", type=_number, metavar="SPREAD", help='Length of answers: 16, "20..400" [16].'),
     click.option("--answer", help="A text to answer with; {prompt} stands for the last message."),
     click.option("--tokens-per-character", type=float, help="How prompts are counted [0.25]."),
 )
 _FAULTS = _options(
-    click.option("--error", multiple=True, type=_pair("STATUS=RATE", "="), metavar="STATUS=RATE", help="Such as 503=0.02; repeatable."),
+    click.option(
+        "--error",
+        multiple=True,
+        type=_pair("STATUS=RATE", "="),
+        metavar="STATUS=RATE",
+        help="Such as 503=0.02; repeatable.",
+    ),
     click.option("--hang-rate", type=_RATE, help="Share that hangs."),
     click.option("--hang-for", type=_number, metavar="DURATION", help="How long it hangs [600s]."),
     click.option("--reset-rate", type=_RATE, help="Share whose connection is reset instead of the answer."),
@@ -100,7 +113,13 @@ _FAULTS = _options(
     click.option("--endless-stream", type=_RATE, help="Share of streams that never end."),
     click.option("--missing-usage", type=_RATE, help="Share of answers without usage."),
     click.option("--insufficient-quota", type=_RATE, help="Share refused for lack of money."),
-    click.option("--outage", multiple=True, type=_pair("START..END", ".."), metavar="START..END", help="Down between; repeatable."),
+    click.option(
+        "--outage",
+        multiple=True,
+        type=_pair("START..END", ".."),
+        metavar="START..END",
+        help="Down between; repeatable.",
+    ),
     click.option("--outage-as", help='How it is down: a status, "reset" or "hang" [503].'),
     click.option("--seed", type=int, help="The same seed gives the same faults."),
 )
