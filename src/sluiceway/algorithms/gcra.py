@@ -63,9 +63,12 @@ class Gcra:
 
     def wait(self, cost: float, now: float) -> float:
         """Return the seconds until *cost* could be taken; 0.0 for now."""
-        backlog = (
-            max(0.0, self._tat - max(now, self._at)) + (min(cost, self._capacity) - self._surplus) * self._interval
-        )
+        told = now if now > self._at else self._at  # noqa: FURB136 - max() costs a call; a composite asks here
+        backlog = self._tat - told if self._tat > told else 0.0
+        backlog += (cost if cost < self._capacity else self._capacity) * self._interval  # noqa: FURB136 - as above
+        if backlog <= self._tau and now == told:
+            return 0.0
+        backlog -= self._surplus * self._interval
         late = backlog - self._capacity * self._interval if backlog > self._tau and cost else 0.0
         if late or self._paused(now):
             return padded(late + max(0.0, self._at - now), now)
@@ -73,7 +76,12 @@ class Gcra:
 
     def charge(self, cost: float, now: float) -> None:
         """Take *cost* whatever the level."""
-        self._put(self.level(now) - cost, now)
+        if self._surplus:
+            self._put(self.level(now) - cost, now)
+            return
+        self._at = max(self._at, now)
+        tat = max(self._at, self._tat)
+        self._tat = tat + cost * self._interval
 
     def give(self, cost: float, now: float, at: float | None = None) -> None:
         """Hand back an unused permit of *cost*."""

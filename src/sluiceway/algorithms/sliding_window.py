@@ -116,6 +116,11 @@ class SlidingWindow:
 
     def wait(self, cost: float, now: float) -> float:
         """Return the seconds until *cost* could be taken; 0.0 for now."""
+        if now >= self._at:
+            if self._due <= now:
+                self._expire(now)
+            if now >= self._next and self._used + cost <= self._ceiling:
+                return 0.0
         paused = self._paused(now)
         ready = at = max(now, self._at)
         if cost:
@@ -129,8 +134,7 @@ class SlidingWindow:
 
     def charge(self, cost: float, now: float) -> None:
         """Take *cost* whatever the level."""
-        now = self._tell(now)
-        self._log(cost, now)
+        self._log(cost, self._tell(now))
 
     def give(self, cost: float, now: float, at: float | None = None) -> None:
         """Hand back an unused permit of *cost*, taken at *at*."""

@@ -29,7 +29,7 @@ class TokenBuckets:
         ValueError: there are no limits, or one of the numbers is not above 0.
     """
 
-    __slots__ = ("_at", "_burst", "_levels", "_limits", "_specs", "_until")
+    __slots__ = ("_at", "_burst", "_levels", "_limits", "_spare", "_specs", "_until")
 
     def __init__(self, limits: Sequence[tuple[float, float]], burst: float = 0.9) -> None:
         if not limits:
@@ -37,14 +37,16 @@ class TokenBuckets:
         self._burst = at_least_zero(burst, "burst")
         self._specs = self._specified(limits)
         self._limits = tuple(float(limit) for limit, _ in limits)
-        self._levels = [capacity for _, capacity, _ in self._specs]
+        self._levels = [capacity for _, _, capacity, _ in self._specs]
+        self._spare = list(self._levels)  # a take writes here and swaps: no list is made, and a refusal changes nothing
         self._at = -math.inf  # of _levels; in a pause its end, so that one comparison finds both
         self._until = -math.inf
 
-    def _specified(self, limits: Sequence[tuple[float, float]]) -> tuple[tuple[float, float, float], ...]:
+    def _specified(self, limits: Sequence[tuple[float, float]]) -> tuple[tuple[int, float, float, float], ...]:
+        """Return (index, rate, capacity, what a level may lack of 0) of each bucket."""
         rates = [rate_of(limit, window) for limit, window in limits]
         capacities = [max(1.0, rate * self._burst) for rate in rates]
-        return tuple((r, c, -EPSILON * c) for r, c in zip(rates, capacities, strict=True))
+        return tuple((i, *both, -EPSILON * both[1]) for i, both in enumerate(zip(rates, capacities, strict=True)))
 
     def take(self, costs: Sequence[float], now: float) -> float:
         """Return 0.0 and take all *costs*, or return the seconds to wait and take nothing."""
@@ -54,16 +56,19 @@ class TokenBuckets:
                 return self.wait(costs, now)
             now = self._at
             elapsed = 0.0
-        left = []
-        for level, cost, (rate, capacity, hair) in zip(self._levels, costs, self._specs, strict=False):
+        levels = self._levels
+        left = self._spare
+        for i, rate, capacity, hair in self._specs:
+            level = levels[i]
             filled = level + rate * elapsed
             if filled > capacity:
                 # What was learnt stays, but does not grow.
                 filled = capacity if level < capacity else level  # noqa: FURB136 - max() costs a call on the hot path
-            rest = filled - cost
-            if rest < hair and cost and (cost <= capacity or filled - capacity < hair):
+            rest = filled - costs[i]
+            if rest < hair and costs[i] and (costs[i] <= capacity or filled - capacity < hair):
                 return self.wait(costs, now)
-            left.append(rest)
+            left[i] = rest
+        self._spare = levels
         self._levels = left
         self._at = now
         return 0.0
@@ -71,9 +76,10 @@ class TokenBuckets:
     def wait(self, costs: Sequence[float], now: float) -> float:
         """Return the seconds until all *costs* could be taken; 0.0 for now."""
         longest = 0.0
-        for level, cost, (rate, capacity, hair) in zip(self.levels(now), costs, self._specs, strict=False):
-            spare = level - min(cost, capacity)
-            if spare < hair and cost:
+        levels = self.levels(now)
+        for i, rate, capacity, hair in self._specs:
+            spare = levels[i] - min(costs[i], capacity)
+            if spare < hair and costs[i]:
                 longest = max(longest, -spare / rate)
         if longest or self._paused(now):
             return padded(longest + max(0.0, self._at - now), now)
@@ -87,11 +93,13 @@ class TokenBuckets:
         """Settle by *deltas*: charge what is positive, into debt if need be, refund what is negative."""
         self._advance(now)
         levels = self._levels
-        for i, delta in enumerate(deltas):
-            if delta > 0.0:
-                levels[i] -= delta
-            elif delta < 0.0:
-                levels[i] = min(levels[i] - delta, max(levels[i], self._top(i, now)))
+        for i, _, capacity, _ in self._specs:
+            delta = deltas[i]
+            level = levels[i] - delta
+            if delta < 0.0:
+                # Those who were refused during a pause get no burst after it.
+                level = min(level, max(levels[i], 1.0 if self._paused(now) else capacity))
+            levels[i] = level
 
     def learn(self, i: int, remaining: float, now: float, *, raise_to: float | None = None) -> None:
         """Lower level *i* to *remaining*; raise it to *raise_to* if given, up to the whole limit."""
@@ -118,12 +126,12 @@ class TokenBuckets:
         """
         if len(limits) != len(self._specs):
             raise ValueError(f"limits={limits!r} must have {len(self._specs)} entries, as before")
-        self._advance(now)
         specs = self._specified(limits)
+        self._advance(now)
         self._limits = tuple(float(limit) for limit, _ in limits)
-        for i, level in enumerate(self._levels):
-            learnt = level > self._specs[i][1]
-            self._levels[i] = min(level, self._limits[i] if learnt else specs[i][1])
+        for i, _, capacity, _ in self._specs:
+            learnt = self._levels[i] > capacity
+            self._levels[i] = min(self._levels[i], self._limits[i] if learnt else specs[i][2])
         self._specs = specs
 
     def shift(self, delta: float) -> None:
@@ -139,22 +147,24 @@ class TokenBuckets:
         """Return what each bucket holds at *now*, negative in debt."""
         elapsed = max(0.0, now - self._at)
         return tuple(
-            max(level, min(capacity, level + rate * elapsed))
-            for level, (rate, capacity, _) in zip(self._levels, self._specs, strict=True)
+            max(self._levels[i], min(capacity, self._levels[i] + rate * elapsed))
+            for i, rate, capacity, _ in self._specs
         )
-
-    def _top(self, i: int, now: float) -> float:
-        """To where a refund may lift level *i*: those who were refused during a pause get no burst after it."""
-        return 1.0 if self._paused(now) else self._specs[i][1]
 
     def _paused(self, now: float) -> bool:
         return now < self._until == self._at
 
     def _advance(self, now: float) -> None:
-        if now > self._at:
-            self._levels = list(self.levels(now))
+        elapsed = now - self._at
+        if elapsed > 0.0:
+            levels = self._levels
+            for i, rate, capacity, _ in self._specs:
+                level = levels[i]
+                if level < capacity:
+                    filled = level + rate * elapsed
+                    levels[i] = filled if filled < capacity else capacity  # noqa: FURB136 - min() costs a call
             self._at = now
 
     def __repr__(self) -> str:
-        limits = ", ".join(f"{limit:g} at {spec[0]:g}/s" for limit, spec in zip(self._limits, self._specs, strict=True))
+        limits = ", ".join(f"{limit:g} at {spec[1]:g}/s" for limit, spec in zip(self._limits, self._specs, strict=True))
         return f"<TokenBuckets {limits}, burst {self._burst:g} s>"
