@@ -44,8 +44,11 @@ class Spread(Around):
             return self.wait(costs, now)
         wait = self._take(costs, now)
         if wait == 0.0:
-            interval = min(costs[0] * self._each, _LONGEST)
-            self._next = max(ready, now - _SLACK) + interval
+            interval = costs[0] * self._each
+            if interval > _LONGEST:  # noqa: PLR1730 - min() costs a call on the hot path, and so does max()
+                interval = _LONGEST
+            earliest = now - _SLACK
+            self._next = interval + (earliest if ready < earliest else ready)  # noqa: FURB136 - as above
         return wait
 
     def wait(self, costs: Sequence[float], now: float) -> float | None:

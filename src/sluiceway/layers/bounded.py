@@ -103,14 +103,16 @@ class bounded(Layer):
             self._refuse_reentry(call, state)
         places = state.places
         room = state.room
-        if room.queue or places.take(1, 0.0) is None:
+        if room.queue or places.held >= places.limit:
             await self._wait(call, state)
-        elif run.detailed:
-            self._report(call, state, run.loop.time(), granted=True, depth=0)
+        else:
+            places.held += 1
+            if run.detailed:
+                self._report(call, state, run.loop.time(), granted=True, depth=0)
         try:
             return await proceed(call)
         finally:
-            places.give(1, 0.0)
+            places.held -= 1
             if room.queue:
                 room.serve()
 

@@ -134,6 +134,7 @@ class rate_limited(Layer):
         self._counts_tokens = any(spec.unit != REQUESTS for spec in self._specs)
         self._one_request = tuple(1.0 for _ in self._specs)
         self._counts_in_flight = self._raises or self._in_flight is not None or by is not None
+        self._settles = self._counts_tokens or self._counts_in_flight
         self._settlement = Settlement(self._specs, self.name, keep=settle == "reserve")
         self._states = Keyed(self._make, by, LimitState.busy)
         self._one = None if by is not None else self._states.at(None)
@@ -165,14 +166,7 @@ class rate_limited(Layer):
         except BaseException as error:
             self._done(call, state, costs, now, sent, error)
             raise
-        last = run.last
-        if (
-            self._counts_tokens
-            or self._counts_in_flight
-            or last is None
-            or last.headers is not None
-            or len(run.attempts) == sent
-        ):
+        if self._settles or len(run.attempts) == sent or run.attempts[-1].headers is not None:
             self._done(call, state, costs, now, sent, None)
         return result
 
@@ -267,9 +261,7 @@ class rate_limited(Layer):
                 state.places.give()
             fault = None if error is None else classify(error)
             if self._counts_tokens:
-                settled = self._settlement.settle(call, state, costs, attempts, fault, at, now)
-                if run.listening:
-                    call.report(settled)
+                self._settlement.settle(call, state, costs, attempts, fault, at, now)
             if self._learns:
                 self._learn(call, state, attempts[-1].headers, fault, now)
         if state.room.queue:

@@ -56,28 +56,17 @@ class Settlement:
         fault: Classification | None,
         at: float,
         now: float,
-    ) -> Settled:
+    ) -> None:
         """Settle what *call* reserved at *at*, now that its *attempts* are over; *fault* is None for an answer."""
         basis, actual = self._verdict(state, reserved, attempts, fault)
-        self._adjust(state, reserved, actual, at, now)
-        names = [spec.name for spec in self._specs]
-        return Settled(
-            now,
-            call,
-            self._layer,
-            state.key,
-            basis,
-            dict(zip(names, reserved, strict=True)),
-            dict(zip(names, actual, strict=True)),
-        )
+        if actual is not reserved:
+            self.to(state, reserved, actual, at, now)
+        if call.run.listening:
+            before, after = state.by_name(reserved), state.by_name(actual)
+            call.report(Settled(now, call, self._layer, state.key, basis, before, after))
 
     def to(self, state: LimitState, reserved: Sequence[float], actual: Sequence[float], at: float, now: float) -> None:
         """Settle a reservation made at *at* to *actual*."""
-        self._adjust(state, reserved, actual, at, now)
-
-    def _adjust(
-        self, state: LimitState, reserved: Sequence[float], actual: Sequence[float], at: float, now: float
-    ) -> None:
         deltas = [after - before for after, before in zip(actual, reserved, strict=True)]
         if any(deltas):
             state.limiter.adjust(deltas, now, at)
