@@ -241,8 +241,8 @@ class Run:
         attempts: the trips so far; `last` is the newest.
         listening: whether somebody hears this call's events; `detailed`, whether phases without length count too.
         emitted: an item reached the reader: from here on nobody may start over.
-        at_first_item: who is told, once, when the first item of a stream comes: a tuple of a function, the next such
-            tuple (or None), and what the function needs; it is called with the tuple. None after that.
+        at_first_item: who is told, once, when the first item of a stream comes: a list of a function, the next such
+            list (or None), and what the function needs; it is called with the list. None after that.
         waits: seconds by reason; `phase` is what it waits for now and since when.
     """
 
@@ -252,7 +252,7 @@ class Run:
     listening = False
     detailed = False
     emitted = False
-    at_first_item: tuple[Any, ...] | None = None
+    at_first_item: list[Any] | None = None
     pump: Pump | None = None
     watches: list[Watch] | None = None
     waits: dict[str, float] | None = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from sluiceway.algorithms.circuit_facts import State, Transition
-    from sluiceway.call import Call, Proceed
+    from sluiceway.call import Call, Proceed, Run
 
 T = TypeVar("T")
 
@@ -225,20 +225,22 @@ class circuit_breaker(Layer):
             permit = self._admit(call, state, began)
         if run.detailed:
             self._report(call, state, None)
-        # A tuple, where a closure would be a quarter of what the layer costs.
-        mine = (_first_item, run.at_first_item, self, call, state, permit, began)
+        # A list, since a closure would be a quarter of what the layer costs. Its verdict falls once: see _first_item.
+        others = run.at_first_item
+        mine: list[Any] = [_first_item, others, self, call, state, permit, began]
         run.at_first_item = mine
         try:
             result = await proceed(call)
         except BaseException as error:
-            if run.at_first_item is mine:
-                run.at_first_item = mine[1]
+            if _still_to_judge(run, mine):
                 _failed(circuit, permit, loop.time(), error)
                 if circuit.transitions:
                     self._tell(call, state)
             raise
-        if run.at_first_item is mine:
-            run.at_first_item = mine[1]
+        if run.at_first_item is mine:  # _still_to_judge, written out
+            run.at_first_item = others
+        if mine[0] is _first_item:
+            mine[0] = _judged
             now = loop.time()
             circuit.success(permit, now, now - began)
             if circuit.transitions:
@@ -333,13 +335,28 @@ class circuit_breaker(Layer):
         return f"<{super().__repr__()}: {'; '.join([f'{len(states)} keys', *amiss[:_SHOWN], *more])}>"
 
 
-def _first_item(permit: tuple[Any, ...]) -> None:
+def _first_item(mine: list[Any]) -> None:
     """The first item of a stream has come: that is the verdict."""
-    _, _, layer, call, state, generation, began = permit
+    mine[0] = _judged
+    _, _, layer, call, state, permit, began = mine
     now = call.run.loop.time()
-    state.circuit.success(generation, now, now - began)
+    state.circuit.success(permit, now, now - began)
     if state.circuit.transitions:
         layer._tell(call, state)  # noqa: SLF001 - our own class
+
+
+def _judged(mine: list[Any]) -> None:
+    """The verdict has fallen; where calls of one run overlap, such entries stay behind for a while."""
+
+
+def _still_to_judge(run: Run, mine: list[Any]) -> bool:
+    """Take *mine* out of who is told of a first item, and return whether it was not told."""
+    if run.at_first_item is mine:
+        run.at_first_item = mine[1]
+    if mine[0] is not _first_item:
+        return False
+    mine[0] = _judged
+    return True
 
 
 def _failed(circuit: Circuit, permit: int, now: float, error: BaseException) -> None:
