@@ -258,7 +258,7 @@ class Bound(wrapt.ObjectProxy[Any]):
             _as_method(start, chain, function, name) if method else functools.partial(start, chain, function, name)
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Start a call."""
         return self._self_start(args, kwargs)
 
