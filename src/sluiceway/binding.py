@@ -272,6 +272,12 @@ class Bound(wrapt.ObjectProxy[Any]):
     def __reduce_ex__(self, protocol: Any) -> str:
         return str(self.__wrapped__.__qualname__)
 
+    def __copy__(self) -> Bound:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Bound:
+        return self
+
 
 def _as_method(start: Callable[..., Any], chain: Chain, function: Any, name: str) -> Callable[..., Any]:
     """Return the start of a call whose first argument is the instance (or class) it is a method of."""
