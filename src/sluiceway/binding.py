@@ -252,10 +252,13 @@ class Bound(wrapt.ObjectProxy[Any]):
         super().__init__(function)
         name = chain.name or _name_of(function)
         self._self_chain = chain
+        self._self_binds = _binds(function)
         self._self_method: Bound | None = None
         start = start_generator if _is_generator(function) else run_call
         self._self_start = (
-            _as_method(start, chain, function, name) if method else functools.partial(start, chain, function, name)
+            _as_method(start, chain, function, name)
+            if method
+            else functools.partial(start, chain, function, name, instance=instance_of(function))
         )
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -263,6 +266,8 @@ class Bound(wrapt.ObjectProxy[Any]):
         return self._self_start(args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if not self._self_binds:
+            return self
         method = self._self_method
         if method is None:
             self._self_method = method = Bound(self.__wrapped__, self._self_chain, method=True)
@@ -277,6 +282,17 @@ class Bound(wrapt.ObjectProxy[Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Bound:
         return self
+
+
+def _binds(function: Any) -> bool:
+    """Whether Python would give *function*, as an attribute of a class, the instance: not so a bound method."""
+    get = getattr(type(function), "__get__", None)
+    return get is not None and get(function, function, type(function)) is not function
+
+
+def instance_of(function: Any) -> Any:
+    """Return the object whose method *function* is, or its class; None for a function."""
+    return function.__self__ if isinstance(function, types.MethodType) else None
 
 
 def _as_method(start: Callable[..., Any], chain: Chain, function: Any, name: str) -> Callable[..., Any]:

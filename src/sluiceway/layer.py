@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from .binding import Chain, bind, chain_of, compose, invoke, require_async, run_call
+from .binding import Chain, bind, chain_of, compose, instance_of, invoke, require_async, run_call
 from .client import wrap_client
 from .order import Role, amplification, check
 
@@ -180,7 +180,7 @@ class Pipeline(Layer):
         if chain_of(function) is not None:
             return await bind(function, self.layers, self._chain.name)(*args, **kwargs)
         name = self._chain.name or getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
-        result: T = await run_call(self._chain, function, name, args, kwargs)
+        result: T = await run_call(self._chain, function, name, args, kwargs, instance_of(function))
         return result
 
     def wrap(self, client: C) -> C:
