@@ -6,6 +6,7 @@ proxy of the same raw function with its layer in front. (Eight stacked proxies c
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import types
@@ -120,10 +121,12 @@ def _failed(call: Call, attempt: Attempt, error: BaseException) -> None:
     attempt.error = error
     attempt.outcome = "error" if isinstance(error, Exception) else "cancelled"
     attempt.ended_at = now = run.loop.time()
-    response = getattr(error, "response", None)
-    if response is not None and attempt.status is None:
-        attempt.status = getattr(error, "status_code", None)
-        attempt.headers = getattr(response, "headers", None)
+    if attempt.status is None:
+        with contextlib.suppress(Exception):  # a property of somebody's error; it must not replace the error
+            response = getattr(error, "response", None)
+            if response is not None:
+                attempt.status = getattr(error, "status_code", None)
+                attempt.headers = getattr(response, "headers", None)
     if run.listening:
         run.sink(AttemptFinished(now, call, attempt))
 
