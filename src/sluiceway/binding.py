@@ -388,7 +388,10 @@ def _known_async(function: Any) -> bool:
 
 
 def _is_generator(function: Any) -> bool:
-    return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(_called(function))
+    if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(_called(function)):
+        return True
+    # a plain wrapper around one returns the generator, and is called without `await`
+    return not inspect.iscoroutinefunction(function) and inspect.isasyncgenfunction(inspect.unwrap(function))
 
 
 async def _awaitable(result: Any, name: str) -> Any:
