@@ -170,10 +170,10 @@ async def run_call(
     call = begin(function, args, kwargs, instance, chain.layers, name, context)
     run = call.run
     context.run(switch.observe, run, call)
-    proceed = chain.plain if call.hints.deadline is None else functools.partial(_by_deadline, chain.plain)
     if run.listening:
         run.sink(CallStarted(run.started_at, call))
-    coroutine = proceed(call)
+    proceed = chain.plain
+    coroutine = proceed(call) if call.hints.deadline is None else _by_deadline(proceed, call)
     try:
         out = context.run(coroutine.send, None)
     except StopIteration as stop:  # it never waited, and needs no driver

@@ -93,12 +93,15 @@ def observe(run: Run, call: Call) -> None:
         SessionClosed: a session around the call takes no new ones. Nothing else is ever raised.
     """
     heard = scopes.get()
+    if not (heard or process_scopes or attached or _listeners or tracing.wanted() or metered() or told()):
+        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
+        return
     if process_scopes or attached:
         heard = _everybody(heard, run.layers)
     for scope in heard:
         scope.admit(call)
     try:
-        span = tracing.begin(f"call {run.name}")
+        span = tracing.start(f"call {run.name}")
         counted = metered()
         logged = told()
         if span is INVALID_SPAN and not (heard or counted or logged or _listeners):

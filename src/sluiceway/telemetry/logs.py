@@ -82,7 +82,7 @@ def _structured() -> bool:
 
 def told() -> bool:
     """Whether finished calls would get a line; asked at the start of every call."""
-    return enabled(INFO)
+    return enabled(INFO) if "structlog" in sys.modules else log.on and _standard.isEnabledFor(INFO)
 
 
 def enabled(level: int) -> bool:
@@ -126,9 +126,7 @@ def broken(sink: Any, error: Exception) -> None:
     owner = getattr(sink, "__self__", None)
     name = getattr(sink, "__qualname__", type(sink).__qualname__)
     if log.once(f"{name} {id(owner) if owner is not None else id(sink)}"):
-        _standard.error(
-            "%s raised and was passed over (told once)", name, exc_info=error
-        )
+        _standard.error("%s raised and was passed over (told once)", name, exc_info=error)
 
 
 def _short(value: Any) -> str:

@@ -79,11 +79,9 @@ class Tracing:
         self.detailed = detailed
         self.content = content
 
-    def begin(self, name: str) -> Span:
-        """Start a call's span; without any provider none records, and the half microsecond of asking is spared."""
-        if trace._TRACER_PROVIDER is None and not self._given:  # noqa: SLF001 - public is only a look-up of 0.8 us
-            return trace.INVALID_SPAN
-        return self.start(name)
+    def wanted(self) -> bool:
+        """Whether there is a provider at all; without one no span records, and starting one costs half a us."""
+        return trace._TRACER_PROVIDER is not None or self._given  # noqa: SLF001 - public is only a look-up of 0.8 us
 
 
 def follow(span: Span, run: Run, session: str | None) -> CallTrace | None:
@@ -112,6 +110,7 @@ class CallTrace:
         "_context",
         "_drawn",
         "_handover",
+        "_opened",
         "_reached",
         "_session",
         "_span",
@@ -131,7 +130,7 @@ class CallTrace:
         self._session = session
         self._start = tracing.start
         self._handover: Handover | Literal[True] | None = True  # not asked for yet
-        self._beside = False
+        self._beside = self._opened = False  # of the last attempt
         self._told: BaseException | None = None
         self._context = context = set_span_in_context(span)
         attach(context)
@@ -190,6 +189,7 @@ class CallTrace:
         attempt = event.attempt
         assert call is not None
         self._beside, kind, said = attributes.opening(call)
+        self._opened = said is not None
         attempt.facts = span = self._start(
             f"attempt {attempt.number}", self.parent(), kind, said, (), self._begin(event.at)
         )
@@ -206,7 +206,7 @@ class CallTrace:
         end = self._end(event.at, 0)
         if attempt.outcome == "error" and attempt.error is not None:
             self._failed(span, attempt.error, end)
-        said = attributes.closing(call, attempt, beside=self._beside)
+        said = attributes.closing(call, attempt, beside=self._beside, opened=self._opened)
         if said:
             span.set_attributes(said)
         span.end(end)
