@@ -26,15 +26,18 @@ def model_of(call: Call, attempt: Attempt | None) -> str | None:
 def answering_model(attempt: Attempt) -> str | None:
     """Return the model that answered *attempt*, as the response names it; None if it does not."""
     if attempt.reader is not None:
-        model = attempt.reader.model
-    elif attempt.usage is not None:
-        model = getattr(attempt.result, "model", None)
-        if type(model) is not str:
-            facts = response_facts(attempt.result)
-            model = None if facts is None else facts.model
-    else:
+        found: str | None = attempt.reader.facts.model
+        return found
+    if attempt.usage is None:
         return None
-    return model if type(model) is str else None
+    try:
+        model = attempt.result.model
+        if type(model) is str:
+            return model
+    except Exception:  # noqa: BLE001, S110 - somebody's own answer, which need not have one
+        pass
+    facts = response_facts(attempt.result)
+    return None if facts is None else facts.model
 
 
 def kind_of(error: BaseException) -> str:
