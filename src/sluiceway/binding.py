@@ -121,6 +121,8 @@ def _failed(call: Call, attempt: Attempt, error: BaseException) -> None:
     attempt.error = error
     attempt.outcome = "error" if isinstance(error, Exception) else "cancelled"
     attempt.ended_at = now = run.loop.time()
+    if attempt.usage is None:
+        attempt.usage = usage_of(error)  # an answer cut off by its limit is an error in some clients, and billed
     if attempt.status is None:
         with contextlib.suppress(Exception):  # a property of somebody's error; it must not replace the error
             response = getattr(error, "response", None)
@@ -348,10 +350,10 @@ def chain_of(function: Any) -> Chain | None:
 
 def _unbound(function: Any) -> Any:
     """Return the raw function of a bound one; a method of an instance stays one."""
-    target = function
-    if type(target) is types.MethodType:
-        return types.MethodType(target.__func__.__wrapped__, target.__self__)
-    return target.__wrapped__
+    if type(function) is types.MethodType:
+        method: Any = function.__func__
+        return types.MethodType(method.__wrapped__, function.__self__)
+    return function.__wrapped__
 
 
 def layers_of(function: Callable[..., Any]) -> tuple[Layer, ...]:
