@@ -62,8 +62,8 @@ class Spy(Layer):
             self.log.append("value")
             return result
         finally:
-            await asyncio.sleep(0)
             self.inside -= 1
+            await asyncio.sleep(0)
 
 
 class Within(Layer):
