@@ -92,6 +92,8 @@ class Notes(Layer):
 class Reports(Layer):
     """Reports the given events, made by functions of the call."""
 
+    takes_functions = True
+
     def __init__(self, *events):
         self.events = events
 

@@ -19,7 +19,7 @@ from sluiceway.telemetry import attributes, hub, logs
 def _as_imported(monkeypatch):
     """Leave telemetry as an import leaves it."""
     monkeypatch.setattr(switch, "observe", hub.observe)
-    monkeypatch.setattr(logs, "log", logs.Logging())
+    logs.log._reported.clear()
     telemetry.configure()
     yield
     telemetry.configure()

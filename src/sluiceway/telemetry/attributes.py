@@ -118,10 +118,11 @@ def _request(call: Call) -> dict[str, Value] | None:
     return said
 
 
-def closing(call: Call, attempt: Attempt, *, beside: bool) -> dict[str, Value]:
+def closing(call: Call, attempt: Attempt, *, beside: bool, opened: bool) -> dict[str, Value]:
     """Return what an attempt's span says at its end; no `gen_ai.*` if other spans account for it.
 
-    These are the spans of calls inside it, or of an instrumentation *beside* us.
+    These are the spans of calls inside it, or of an instrumentation *beside* us. What `opening` said, if it *opened*
+    with the request, is not said again.
     """
     said: dict[str, Value] = {}
     if attempt.outcome != "ok":
@@ -139,7 +140,7 @@ def closing(call: Call, attempt: Attempt, *, beside: bool) -> dict[str, Value]:
     elif not beside:
         if _containers:
             _containers.discard(call.run.name)
-        _answer(call, attempt, said)
+        _answer(call, attempt, said, opened=opened)
     return said
 
 
@@ -149,19 +150,20 @@ def _remember(container: str) -> None:
     _containers.add(container)
 
 
-def _answer(call: Call, attempt: Attempt, said: dict[str, Value]) -> None:
+def _answer(call: Call, attempt: Attempt, said: dict[str, Value], *, opened: bool) -> None:
     """Add what the response, or the error, says about itself."""
     result = attempt.result
     facts = response_facts(result) if attempt.reader is None else attempt.reader.facts
     if facts is not None and facts.model is not None:
-        said[names.OPERATION], said[names.PROVIDER] = _origin(result, facts.id, streamed=attempt.streamed)
-        said[names.REQUEST_MODEL] = _asked(call) or facts.model
+        if not opened:
+            said[names.OPERATION], said[names.PROVIDER] = _origin(result, facts.id, streamed=attempt.streamed)
+            said[names.REQUEST_MODEL] = _asked(call) or facts.model
         said[names.RESPONSE_MODEL] = facts.model
         if facts.id is not None:
             said[names.RESPONSE_ID] = facts.id
         if facts.finish_reasons:
             said[names.FINISH_REASONS] = list(facts.finish_reasons)
-    elif attempt.error is not None:
+    elif attempt.error is not None and not opened:
         _refusal(call, attempt.error, said)
     if attempt.usage is not None:
         _usage(attempt.usage, said)

@@ -72,6 +72,7 @@ class Metering:
 
     def _make(self, provider: MeterProvider) -> None:
         load_soon()
+        self._due = float("-inf")
         self.instruments = Instruments(provider.get_meter(_SCOPE))
 
     def due(self, now: float) -> bool:

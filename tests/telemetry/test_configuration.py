@@ -1,0 +1,70 @@
+"""What the application may say, and what stays untouched."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry import metrics, trace
+
+from reporting import Waits
+from sluiceway import telemetry
+from sluiceway.layer import Pipeline
+
+
+async def answer():
+    return "yes"
+
+
+async def test_no_global_is_set(spans):
+    """Given providers serve our calls only: OpenTelemetry's global ones stay the application's to set."""
+    before = trace.get_tracer_provider(), metrics.get_meter_provider()
+    await Pipeline(Waits(1.0), name="ask")(answer)()
+    assert (trace.get_tracer_provider(), metrics.get_meter_provider()) == before
+    assert spans.names() == ["call ask", "bounded wait", "attempt 1"]
+
+
+@pytest.mark.parametrize("detail", ["everything", "", None])
+def test_an_unknown_detail_is_refused(detail):
+    """The error names the value and the three that there are."""
+    with pytest.raises(ValueError, match=r"detail=.* must be one of 'full', 'compact', 'nested'"):
+        telemetry.configure(detail=detail)
+
+
+async def test_spans_can_be_switched_off(spans):
+    """`configure(spans=False)` makes none, whatever providers there are."""
+    telemetry.configure(tracer_provider=spans.provider, spans=False)
+    await Pipeline(Waits(1.0), name="ask")(answer)()
+    assert spans.all == []
+
+
+async def test_metrics_can_be_switched_off(monkeypatch):
+    """`configure(metrics=False)` looks for no provider."""
+    from opentelemetry.metrics import _internal
+
+    from sluiceway.telemetry.metrics import metering
+
+    monkeypatch.setattr(_internal, "_METER_PROVIDER", object())
+    telemetry.configure(metrics=False)
+    await Pipeline(Waits(1.0), name="ask")(answer)()
+    assert metering.instruments is None
+
+
+async def test_calls_under_way_keep_their_settings(spans, make_spans):
+    """A call that began before `configure` ends in the trace it began in."""
+    later = make_spans()
+
+    @Pipeline(Waits(1.0), name="ask")
+    async def ask():
+        telemetry.configure(tracer_provider=later.provider)
+
+    await ask()
+    assert (spans.names(), later.names()) == (["call ask", "bounded wait", "attempt 1"], [])
+    await ask()
+    assert later.names() == ["call ask", "bounded wait", "attempt 1"]
+
+
+def test_importing_the_package_observes_calls():
+    """Whoever decorates a function has telemetry without importing it."""
+    import sluiceway.binding
+    from sluiceway.telemetry import hub
+
+    assert sluiceway.binding.switch.observe is hub.observe
