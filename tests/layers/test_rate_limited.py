@@ -284,6 +284,18 @@ async def test_a_call_that_was_never_sent_is_refunded_whole():
     assert (9.0, 900.0) == (level(limiter, "rpm"), level(limiter))
 
 
+async def test_a_connection_that_never_came_about_is_refunded_whole():
+    """Nothing was sent, so nothing is spent, the request neither."""
+    assert ("refund", 0) == await settled(ConnectionRefusedError())
+
+
+async def test_an_error_that_carries_usage_is_settled_by_it():
+    """An answer cut off by its token limit is an error in some clients, and billed all the same."""
+    error = ValueError("cut off")
+    error.completion = completion("x", prompt_tokens=30, completion_tokens=70)
+    assert ("usage", 100) == await settled(error)
+
+
 async def test_cancelling_in_the_queue_takes_nothing():
     """A cancelled waiter leaves every level as it was."""
     limiter = rate_limited(rpm=60, tpm=60_000, tokens=lambda call: 10)

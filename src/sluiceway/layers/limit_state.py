@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.in_flight import InFlight
     from sluiceway.algorithms.limiter import Limiter
+    from sluiceway.providers.counters import TokenCounter
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds that a provider may pause a key at the most; a lying Retry-After must not stop a fleet."""
@@ -57,13 +58,14 @@ class LimitState:
         places: InFlight | None,
         queue: Discipline,
         slack: float,
+        counter: TokenCounter | None,
     ) -> None:
         self.key = key
         self.specs = specs
         self.places = places
         self.limiter = with_places(limiter, places)
         self.room = WaitingRoom(self.limiter, queue.open(), slack)
-        self.estimator = Estimator()
+        self.estimator = Estimator(counter)
         self.in_flight = 0
         self.paused_until = float("-inf")
         self.loop: asyncio.AbstractEventLoop | None = None

@@ -17,6 +17,7 @@ from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
 from sluiceway.layers.settling import Settlement, costs_of
 from sluiceway.order import Role
+from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import Classification, Fault, classify
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class rate_limited(Layer):
         margin: for "sliding_window": how much longer than the window a permit is remembered, against jitter on the
             way to the server.
         tokens: a function of the `Call` that returns its tokens, or a pair of input and output tokens.
+        counter: how text is counted: "auto" exactly if a vocabulary is installed (`pip install 'sluiceway[tokens]'`),
+            else by characters; "exact" insists on it; "characters" does without.
         settle: "usage" replaces the estimate by the usage; "reserve" keeps it, for providers that charge what was
             reserved.
         by: a function of the `Call` that returns a key; each key has these limits of its own.
@@ -94,6 +97,7 @@ class rate_limited(Layer):
         algorithm: Literal["token_bucket", "sliding_window", "gcra"] = "token_bucket",
         margin: Duration = "20ms",
         tokens: TokenCount | None = None,
+        counter: Literal["auto", "exact", "characters"] = "auto",
         settle: Literal["usage", "reserve"] = "usage",
         by: By | None = None,
         max_wait: Duration | None = None,
@@ -132,6 +136,7 @@ class rate_limited(Layer):
         self._learns = (by is None) if learn is None else learn
         self._tokens = tokens
         self._counts_tokens = any(spec.unit != REQUESTS for spec in self._specs)
+        self._counter = token_counter(counter if self._counts_tokens and tokens is None else "characters")
         self._one_request = tuple(1.0 for _ in self._specs)
         self._counts_in_flight = self._raises or self._in_flight is not None or by is not None
         self._settles = self._counts_tokens or self._counts_in_flight
@@ -142,7 +147,7 @@ class rate_limited(Layer):
     def _make(self, key: Hashable) -> LimitState:
         limiter = build(self._specs, self._algorithm, self._burst, self._margin)
         places = None if self._in_flight is None else InFlight(self._in_flight)
-        return LimitState(key, self._specs, limiter, places, self._queueing.discipline, self._slack)
+        return LimitState(key, self._specs, limiter, places, self._queueing.discipline, self._slack, self._counter)
 
     # ------------------------------------------------------------------ a call
 

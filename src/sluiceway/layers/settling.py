@@ -5,7 +5,7 @@ how the call ended                          what becomes of its reservation
 ==========================================  =================================================================
 the usage is known                          settled to it; more than reserved is a debt
 an answer, or a stream, without usage       the estimate is kept
-never sent (a layer inside refused it)      everything is refunded, the request too
+never sent (refused inside, no connection)  everything is refunded, the request too
 429, or refused as ours to fix (400, ...)   the request is spent, the tokens are refunded
 5xx, reset, timeout or cancel after sending kept: it may have been billed
 ==========================================  =================================================================
@@ -87,6 +87,8 @@ class Settlement:
             return ("usage", reserved if self._keep else actual)
         if fault is None:
             return ("estimate", reserved)
+        if not fault.sent:
+            return ("refund", costs_of(self._specs, 0, (0, 0)))
         if fault.fault in _NOT_BILLED:
             return ("refused", costs_of(self._specs, 1, (0, 0)))
         return ("possibly billed", reserved)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sluiceway.call import Call
 from sluiceway.providers.estimates import estimate
+
+if TYPE_CHECKING:
+    from sluiceway.providers.counters import TokenCounter
 
 TokenCount: TypeAlias = Callable[[Call], int | tuple[int, int]]
 """A function of the `Call` that returns its tokens, or a pair of input and output tokens."""
@@ -18,9 +21,11 @@ _MEMORY = 100  # answers that the running mean looks back on
 class Estimator:
     """Estimates the tokens of one key's calls; remembers how long its answers are."""
 
-    __slots__ = ("_answers", "mean_output")
+    __slots__ = ("_answers", "_counter", "mean_output")
 
-    def __init__(self) -> None:
+    def __init__(self, counter: TokenCounter | None = None) -> None:
+        """Count with *counter*; None for characters / 4."""
+        self._counter = counter
         self.mean_output = _FIRST_OUTPUT
         self._answers = 0
 
@@ -36,7 +41,7 @@ class Estimator:
         if count is not None:
             return _pair(count(call))
         expected = call.hints.expected_tokens
-        guess = estimate(call.args, call.kwargs)
+        guess = estimate(call.args, call.kwargs, counter=self._counter)
         output = self.mean_output if guess.output_tokens is None else guess.output_tokens
         if expected is None:
             return guess.input_tokens, output
