@@ -62,7 +62,7 @@ async def invoke(call: Call) -> Any:
     run = call.run
     now = run.loop.time()
     attempts = run.attempts
-    run.last = attempt = Attempt(len(attempts) + 1, now)
+    run.last = call.record = attempt = Attempt(len(attempts) + 1, now)
     attempts.append(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))
@@ -94,7 +94,7 @@ async def invoke_generator(call: Call) -> None:
     """Call an async generator function once, as an attempt."""
     run = call.run
     now = run.loop.time()
-    run.last = attempt = Attempt(len(run.attempts) + 1, now)
+    run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now)
     run.attempts.append(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))

@@ -322,9 +322,11 @@ class Call:
         attempt: 1 for the first, 2 for the first retry.
         hints: what the caller said, or inherited.
         emit: where a stream's items go on their way out; None for straight to the reader.
+        record: the trip that this copy of the call made, or makes; None before it. Where attempts run side by side
+            or leave tasks behind, it tells whose a task is, which `run.last` does not.
     """
 
-    __slots__ = ("args", "attempt", "emit", "function", "hints", "instance", "kwargs", "run")
+    __slots__ = ("args", "attempt", "emit", "function", "hints", "instance", "kwargs", "record", "run")
 
     def __init__(
         self,
@@ -345,6 +347,7 @@ class Call:
         self.hints = hints
         self.attempt = attempt
         self.emit = emit
+        self.record: Attempt | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.run.name} attempt {self.attempt}>"
@@ -449,7 +452,7 @@ def begin(
     said = mine = _said.get()
     if parent is not None:
         inherits = said is parent.run.said
-        attempt = parent.run.last
+        attempt = parent.record
         if attempt is None or attempt.ended_at is not None:  # a task that its call left behind: nobody's child
             parent = None
             mine = Hints(said.priority, said.tenant) if inherits else said
