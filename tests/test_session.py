@@ -202,6 +202,18 @@ async def test_attach_counts_tasks_that_are_older():
     assert 3 == session.stats.calls
 
 
+async def test_several_sessions_may_be_attached_to_one_pipeline():
+    """Each counts while it is open, whichever ends first."""
+    ask = bound()
+    async with Session() as long:
+        async with Session() as short:
+            short.attach(ask)
+            long.attach(ask)
+            await ask("both")
+        await ask("long")
+    assert (2, 1) == (long.stats.calls, short.stats.calls)
+
+
 async def test_attach_refuses_what_has_no_layers():
     """Only what has layers can be attached, and only while the session is open."""
     session = Session()
@@ -571,6 +583,16 @@ async def test_the_sessions_own_client_is_made_on_use_and_closed(recommended):
         await session.complete("a")
         await session.complete("b")
     assert [1] == [client.closed for client in recommended]
+
+
+async def test_the_client_that_it_makes_is_the_recommended_one(monkeypatch):
+    """Without a client of the user's it is `sluiceway.providers.openai.client()`, which does not retry."""
+    from sluiceway.session_client import _recommended
+
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    client = _recommended()
+    assert ("AsyncOpenAI", 0) == (type(client).__name__, client.max_retries)
+    await client.close()
 
 
 @pytest.mark.parametrize(("own", "closed"), [(None, 0), (False, 0), (True, 1)])
