@@ -206,3 +206,18 @@ async def test_logs_can_be_switched_off(caplog):
     caplog.set_level(logging.DEBUG, logger="sluiceway")
     await Pipeline(Notes(), name="ask")(failing())()
     assert caplog.records == []
+
+
+async def test_without_spans_of_ours_the_applications_trace_is_named(info, make_spans):
+    """Where we make no spans, a line leads to the span of the application around the call."""
+    tracer = make_spans().tracer
+    with tracer.start_as_current_span("request") as request:
+        await Pipeline(Passing(), name="ask")(failing())()
+    assert [record.span_id for record in info.records] == [f"{request.get_span_context().span_id:016x}"]
+
+
+async def test_attributes_named_as_a_records_own_break_no_line(info):
+    """A layer may name an attribute `message`: it stands in the text, and the record keeps its own."""
+    info.set_level(logging.DEBUG, logger="sluiceway")
+    await Pipeline(Waits(1.0, name="odd", message="odder"), name="ask")(failing())()
+    assert "name=odd message=odder" in info.records[0].message

@@ -41,6 +41,8 @@ WARNINGS: Final = frozenset(
 
 _standard: Final = logging.getLogger("sluiceway")
 _standard.addHandler(logging.NullHandler())
+_TAKEN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""What a record has already: an attribute of the same name would be an error."""
 
 
 class Logging:
@@ -118,7 +120,8 @@ def write(level: int, text: str, fields: Mapping[str, Any]) -> None:
         getattr(log.bound(), logging.getLevelName(level).lower())(text, **said)
     else:
         tail = " ".join(f"{name}={_short(value)}" for name, value in said.items())
-        _standard.log(level, "%s: %s", text, tail, extra=said)
+        extra = {name: value for name, value in said.items() if name not in _TAKEN}
+        _standard.log(level, "%s: %s", text, tail, extra=extra)
 
 
 def broken(sink: Any, error: Exception) -> None:
@@ -139,8 +142,9 @@ def _where(event: Event) -> dict[str, Any]:
     if call is None:
         return {}
     hearing = call.run.facts
-    span = get_current_span() if hearing is None else hearing.span
-    context = span.get_span_context()
+    context = (get_current_span() if hearing is None else hearing.span).get_span_context()
+    if not context.is_valid:  # we make no spans: the application's own
+        context = get_current_span().get_span_context()
     return {
         "call_id": call.run.id,
         "session_id": None if hearing is None else hearing.session,

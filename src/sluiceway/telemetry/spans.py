@@ -108,6 +108,7 @@ class CallTrace:
         "_anchor",
         "_beside",
         "_context",
+        "_detailed",
         "_drawn",
         "_handover",
         "_opened",
@@ -129,6 +130,7 @@ class CallTrace:
         self._span = span
         self._session = session
         self._start = tracing.start
+        self._detailed = tracing.detailed
         self._handover: Handover | Literal[True] | None = True  # not asked for yet
         self._beside = self._opened = False  # of the last attempt
         self._told: BaseException | None = None
@@ -167,7 +169,7 @@ class CallTrace:
     def phase(self, event: events.Phase) -> None:
         """Draw what a layer did as a span beside the others."""
         error = event.error
-        if error is None and not tracing.detailed and event.at - event.started_at < SHORT:
+        if error is None and not self._detailed and event.at - event.started_at < SHORT:
             return
         said = event.attributes
         start = self._begin(event.started_at)
