@@ -1,5 +1,6 @@
 """When a circuit opens, whom it lets through meanwhile, and how it comes back."""
 
+from copy import deepcopy
 from itertools import pairwise
 from random import Random
 
@@ -421,3 +422,18 @@ def test_it_says_how_it_is():
     circuit = Circuit()
     circuit.failure(0, 0.0)
     assert "<Circuit closed, 1 of 1 calls failed, 0 slow>" == repr(circuit)
+
+
+@pytest.mark.parametrize("make", [opened, lambda: half_opened()[0], lambda: ramping()[0]])
+def test_it_goes_on_by_another_clock(make):
+    """Whatever it waits for, open, half-open or ramping, lasts as long on a clock that started anew."""
+    kept = make()
+    kept.admit(10.0, Random(1))
+    shifted = deepcopy(kept)
+    shifted.shift(-3600.0)
+    for now in range(10, 100):
+        ours = shifted.admit(now - 3600.0, Random(now))
+        theirs = kept.admit(float(now), Random(now))
+        assert (type(theirs), kept.state) == (type(ours), shifted.state)
+        if isinstance(theirs, Refusal):
+            assert theirs.retry_after == pytest.approx(ours.retry_after)

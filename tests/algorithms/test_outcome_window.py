@@ -47,6 +47,22 @@ def test_half_the_window_is_remembered_after_half_the_window():
     assert (5, 5) == (window.calls, window.failures)
 
 
+@given(st.integers(-600, 600), RESULTS, RESULTS)
+def test_it_goes_on_by_another_clock(buckets, before, after):
+    """Shifted by whole buckets it counts as one that kept its clock."""
+    kept, shifted, now = OutcomeWindow(60.0), OutcomeWindow(60.0), 0.0
+    for gap, failed in before:
+        now += int(gap)
+        kept.count(now, failed, False)
+        shifted.count(now, failed, False)
+    shifted.shift(6.0 * buckets)
+    for gap, failed in after:
+        now += int(gap)
+        kept.count(now, failed, False)
+        shifted.count(now + 6.0 * buckets, failed, False)
+        assert (kept.calls, kept.failures) == (shifted.calls, shifted.failures)
+
+
 def test_it_can_be_cleared():
     """A cleared window is a new one."""
     window = OutcomeWindow(10.0)

@@ -13,7 +13,8 @@ from sluiceway.errors import CircuitOpen, RateLimited
 from sluiceway.events import CallRejected, CircuitChanged, Phase
 from sluiceway.layer import Layer, Pipeline
 from sluiceway.layers.bounded import bounded
-from sluiceway.layers.circuit_breaker import BreakerSnapshot, circuit_breaker
+from sluiceway.layers.breaker_state import BreakerSnapshot
+from sluiceway.layers.circuit_breaker import circuit_breaker
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.retry_jitter import retry_jitter
 from sluiceway.layers.timed import timed

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -13,9 +11,9 @@ from sluiceway.algorithms.circuit_facts import Refusal
 from sluiceway.durations import Duration, optional_seconds, seconds
 from sluiceway.errors import CircuitOpen, TimedOut
 from sluiceway.events import CallRejected, CircuitChanged, Phase
-from sluiceway.expiry import clock_shift, one_loop_at_a_time
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
+from sluiceway.layers.breaker_state import BreakerSnapshot, BreakerState, loop_time
 from sluiceway.order import Role
 from sluiceway.providers.errors import Fault, classify
 from sluiceway.telemetry.hub import publish
@@ -23,7 +21,7 @@ from sluiceway.telemetry.hub import publish
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from sluiceway.algorithms.circuit_facts import State, Transition
+    from sluiceway.algorithms.circuit_facts import State
     from sluiceway.call import Call, Proceed, Run
 
 T = TypeVar("T")
@@ -32,91 +30,6 @@ ALL: Final = object()
 _SHOWN: Final = 3  # circuits in a repr
 _FAILURES: Final = frozenset((Fault.OVERLOADED, Fault.TRANSIENT, Fault.TIMEOUT))
 _GRAVITY: Final[tuple[State, ...]] = ("closed", "ramping", "half_open", "open", "isolated")
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerSnapshot:
-    """The circuit of one key of a `circuit_breaker` layer at one moment.
-
-    Attributes:
-        key: the key; None without `by`.
-        state: `"closed"`, `"open"`, `"half_open"`, `"ramping"` (closed, but not yet for all calls) or `"isolated"`. An
-            open circuit becomes half-open when the next call asks.
-        since: when it came into this state, in seconds of the event loop's clock; None if it was never in another.
-        reason: why, in words; `""` if it was never in another.
-        calls: results in the window; failures, slow: how many of them were that.
-        openings: how often it has opened since it last was closed for all.
-        probes: probes that are under way.
-    """
-
-    key: Hashable
-    state: State
-    since: float | None
-    reason: str
-    calls: int
-    failures: int
-    slow: int
-    openings: int
-    probes: int
-
-
-class _State:
-    """The circuit of one key, and what is remembered about it for people."""
-
-    __slots__ = ("circuit", "key", "last", "loop")
-
-    def __init__(self, key: Hashable, circuit: Circuit) -> None:
-        self.key = key
-        self.circuit = circuit
-        self.last: Transition | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-
-    def busy(self) -> bool:
-        """Whether it must be kept: somebody isolated it, or probes it."""
-        return self.circuit.state == "isolated" or self.circuit.snapshot().probes_inside > 0
-
-    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on in another event loop, after the one before has ended."""
-        one_loop_at_a_time(self.loop, "circuit_breaker")
-        delta = clock_shift(self.loop, loop)
-        if delta:
-            self.circuit.shift(delta)
-            if self.last is not None and self.last.at is not None:
-                self.last = replace(self.last, at=self.last.at + delta)
-        self.loop = loop
-
-    def snapshot(self) -> BreakerSnapshot:
-        facts = self.circuit.snapshot(_loop_time())
-        last = self.last
-        return BreakerSnapshot(
-            self.key,
-            facts.state,
-            None if last is None else last.at,
-            "" if last is None else last.reason,
-            facts.calls,
-            facts.failures,
-            facts.slow,
-            facts.openings,
-            facts.probes_inside,
-        )
-
-    def __str__(self) -> str:
-        """The state, since when and why."""
-        name = self.circuit.state.replace("_", "-")
-        last = self.last
-        if last is None:
-            return name
-        now = _loop_time()
-        ago = "" if last.at is None or now is None else f" for {max(0.0, now - last.at):.3g} s"
-        return f"{name}{ago} ({last.reason})"
-
-
-def _loop_time() -> float | None:
-    """Return the time of the event loop that runs; None outside one."""
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return None
 
 
 class circuit_breaker(Layer):
@@ -195,11 +108,11 @@ class circuit_breaker(Layer):
         self._timing = slow_call is not None
         self._rng = rng or Random()
         self._isolated: str | None = None
-        self._states = Keyed(self._make, by, _State.busy)
+        self._states = Keyed(self._make, by, BreakerState.busy)
         self._one = None if by is not None else self._states.at(None)
 
-    def _make(self, key: Hashable) -> _State:
-        state = _State(key, Circuit(**self._circuit))
+    def _make(self, key: Hashable) -> BreakerState:
+        state = BreakerState(key, Circuit(**self._circuit))
         if self._isolated is not None:
             state.circuit.isolate(reason=self._isolated)
             state.last = state.circuit.transitions.popleft()
@@ -247,7 +160,7 @@ class circuit_breaker(Layer):
                 self._tell(call, state)
         return result
 
-    def _admit(self, call: Call, state: _State, now: float) -> int:
+    def _admit(self, call: Call, state: BreakerState, now: float) -> int:
         """Return the permit of *call*, or raise what it is refused with."""
         permit = state.circuit.admit(now, self._rng)
         if state.circuit.transitions:
@@ -256,7 +169,7 @@ class circuit_breaker(Layer):
             raise self._refused(call, state, permit)
         return permit
 
-    def _refused(self, call: Call, state: _State, refusal: Refusal) -> CircuitOpen:
+    def _refused(self, call: Call, state: BreakerState, refusal: Refusal) -> CircuitOpen:
         """Return the error of a call that is not let through, having reported it."""
         where = "" if state.key is None else f" for {state.key!r}"
         again = "until reset()" if refusal.retry_after is None else f"try again in {refusal.retry_after:.3g} s"
@@ -266,12 +179,12 @@ class circuit_breaker(Layer):
         call.report(CallRejected(call.run.loop.time(), call, self.name, error))
         return error
 
-    def _report(self, call: Call, state: _State, error: CircuitOpen | None) -> None:
+    def _report(self, call: Call, state: BreakerState, error: CircuitOpen | None) -> None:
         now = call.run.loop.time()
         attributes = {"sluiceway.circuit_breaker.state": state.circuit.state}
         call.report(Phase(now, call, now, self.name, "circuit check", attributes, error))
 
-    def _tell(self, call: Call | None, state: _State) -> None:
+    def _tell(self, call: Call | None, state: BreakerState) -> None:
         """Report what changed."""
         transitions = state.circuit.transitions
         while transitions:
@@ -293,7 +206,7 @@ class circuit_breaker(Layer):
         if key is ALL:
             self._isolated = reason
         for state in self._states_of(key):
-            state.circuit.isolate(_loop_time(), reason)
+            state.circuit.isolate(loop_time(), reason)
             self._tell(None, state)
 
     def reset(self, key: Hashable = ALL) -> None:
@@ -301,10 +214,10 @@ class circuit_breaker(Layer):
         if key is ALL:
             self._isolated = None
         for state in self._states_of(key):
-            state.circuit.reset(_loop_time())
+            state.circuit.reset(loop_time())
             self._tell(None, state)
 
-    def _states_of(self, key: Hashable) -> list[_State]:
+    def _states_of(self, key: Hashable) -> list[BreakerState]:
         return self._states.values() if key is ALL else [self._states.at(key)]
 
     @property
