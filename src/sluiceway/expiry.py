@@ -131,8 +131,12 @@ class Wheel:
                 break
             due.append(entry)
         for entry in due:
-            del self._live[entry]
-            entry.fire()
+            if self._live.pop(entry, None) is None:
+                continue  # one that fired before it has ended it
+            try:
+                entry.fire()
+            except Exception as error:  # noqa: BLE001 - it must not cost the others their time limits
+                loop.call_exception_handler({"message": "a time limit failed to fire", "exception": error})
         self._gone += len(due)
         if self._gone * self._gone > len(self._live):
             # A dict keeps the places of what was deleted, and every tick walks past those at its front: 100,000 calls
