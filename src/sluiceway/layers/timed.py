@@ -79,9 +79,9 @@ class timed(Layer):
         if self._by_items:
             proceed = partial(self._watch_items, proceed)
         wheel = self._wheel
-        if wheel is None:
-            return await self._measure(call, proceed)
         run = call.run
+        if wheel is None:
+            return await (self._measure(call, proceed) if run.detailed else proceed(call))
         loop = run.loop
         task = current_task(loop)
         scope = Scope(run, None if task is run.task else task)
@@ -106,11 +106,8 @@ class timed(Layer):
                 self._report(call, when - wheel.seconds, wheel.seconds, None)
 
     async def _measure(self, call: Call, proceed: Proceed[T]) -> T:
-        """Run *call* without a limit of its own."""
-        run = call.run
-        if not run.detailed:
-            return await proceed(call)
-        started = run.loop.time()
+        """Run *call* without a limit on the whole, and report how long it took."""
+        started = call.run.loop.time()
         try:
             return await proceed(call)
         finally:
