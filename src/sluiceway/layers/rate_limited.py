@@ -104,7 +104,7 @@ class rate_limited(Layer):
         max_queue: int | None = None,
         queue: Discipline | None = None,
         learn: bool | None = None,
-        slack: Duration = "5ms",
+        slack: Duration = "20ms",
     ) -> None:
         given = {
             "rpm": rpm,
