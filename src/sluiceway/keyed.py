@@ -14,18 +14,23 @@ By = Callable[[Call], Hashable]
 """A function of the `Call` that returns its key."""
 
 MAX_KEYS = 1000
+_LOOKED_AT = 32  # states, for each new key: with 100,000 busy ones a search of all would cost 10 ms
 
 
 class Keyed(Generic[S]):
     """States by key, the least recently used first to go.
 
-    A state in use is never forgotten: a key that is busy stays even past `max_keys`.
+    A state in use is never forgotten: a key that is busy stays even past `max_keys`, and goes some new keys later.
 
     Args:
         make: makes the state of a new key.
         by: returns the key of a call; None for one state for all.
         busy: whether a state must be kept, since somebody waits or holds something.
-        max_keys: how many idle and busy states are kept.
+        max_keys: how many states are kept, at least 1.
+
+    Raises:
+        TypeError: `by` is no function, or `max_keys` no int.
+        ValueError: `max_keys` is below 1.
     """
 
     __slots__ = ("_busy", "_make", "_states", "by", "max_keys")
@@ -41,6 +46,10 @@ class Keyed(Generic[S]):
             raise TypeError(
                 f"by={by!r} must be a function of the Call that returns a key, such as lambda call: call.hints.tenant"
             )
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int):
+            raise TypeError(f"max_keys={max_keys!r} must be a whole number of at least 1")
+        if max_keys < 1:
+            raise ValueError(f"max_keys={max_keys!r} must be at least 1")
         self._make = make
         self._busy = busy
         self._states: OrderedDict[Hashable, S] = OrderedDict()
@@ -72,7 +81,7 @@ class Keyed(Generic[S]):
         if state is None:
             state = self._states[key] = self._make(key)
             if len(self._states) > self.max_keys:
-                self._forget(key)
+                self._forget()
         elif self.by is not None:
             self._states.move_to_end(key)
         return state
@@ -81,11 +90,19 @@ class Keyed(Generic[S]):
         """Return the state of *key* if it is there."""
         return self._states.get(key)
 
-    def _forget(self, newest: Hashable) -> None:
-        """Drop the least recently used state that is idle; none if all are busy."""
-        for key, state in self._states.items():
-            if key != newest and not self._busy(state):
-                del self._states[key]
+    def _forget(self) -> None:
+        """Drop the least recently used states that are idle until there are few enough; the newest key stays.
+
+        To be busy is to be used, so that the busy ones move to the end instead of being looked at again and again.
+        """
+        states = self._states
+        for _ in range(min(_LOOKED_AT, len(states) - 1)):
+            key, state = next(iter(states.items()))
+            if self._busy(state):
+                states.move_to_end(key)
+            else:
+                del states[key]
+            if len(states) <= self.max_keys:
                 return
 
     def values(self) -> list[Any]:
