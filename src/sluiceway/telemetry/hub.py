@@ -86,6 +86,53 @@ class Hearing:
             _warnings(event)
 
 
+def _warnings(event: Event) -> None:
+    if type(event) in WARNINGS:
+        try:
+            logs.hear(event)
+        except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
+            logs.broken(logs.hear, error)
+
+
+class _Sole:
+    """What a call is given that one session hears and nobody else, kept from the last such call: that is the usual."""
+
+    __slots__ = ("_hear", "_hearing", "_sink")
+
+    def __init__(self) -> None:
+        self._hear: Sink = _warnings
+        self._hearing = Hearing([], INVALID_SPAN, None, told=False)
+        self._sink: Sink = _warnings
+
+    def listen(self, run: Run, scope: Scope) -> None:
+        """Let *scope* alone hear the call; what it hears with may have become another since the last one."""
+        hear = scope.hear
+        if hear is not self._hear:
+            self._hear = hear
+            self._hearing = Hearing([hear], INVALID_SPAN, getattr(scope, "id", None), told=False)
+            self._sink = _guarded(hear)
+        run.facts = self._hearing
+        run.sink = self._sink  # type: ignore[assignment, method-assign]  # made to be set
+        run.listening = True
+
+
+def _guarded(sink: Sink) -> Sink:
+    """Return what `Hearing.hear` does, for one sink."""
+
+    def hear(event: Event) -> None:
+        try:
+            sink(event)
+        except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
+            logs.broken(sink, error)
+        if type(event) in WARNINGS:
+            _warnings(event)
+
+    return hear
+
+
+_sole: Final = _Sole()
+
+
 def observe(run: Run, call: Call) -> None:
     """Find out who hears *call*, which is about to start; runs in the call's own context.
 
@@ -93,21 +140,20 @@ def observe(run: Run, call: Call) -> None:
         SessionClosed: a session around the call takes no new ones. Nothing else is ever raised.
     """
     heard = scopes.get()
-    if not (heard or process_scopes or attached or _listeners or tracing.wanted() or metered() or told()):
-        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
-        return
+    others = _listeners or tracing.wanted() or metered() or told()
     if process_scopes or attached:
         heard = _everybody(heard, run.layers)
+    if not (others or heard):
+        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
+        return
     for scope in heard:
         scope.admit(call)
+    if not others and len(heard) == 1:
+        _sole.listen(run, heard[0])
+        return
     try:
         span = tracing.start(f"call {run.name}")
-        counted = metered()
-        logged = told()
-        if span is INVALID_SPAN and not (heard or counted or logged or _listeners):
-            run.sink = _warnings  # type: ignore[method-assign]  # made to be set
-        else:
-            _introduce(run, span, heard, counted=counted, logged=logged)
+        _introduce(run, span, heard, counted=metered(), logged=told())
     except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
         run.sink = _warnings  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)
@@ -177,11 +223,3 @@ def _everybody(around: tuple[Scope, ...], layers: tuple[Any, ...]) -> tuple[Scop
         found += attached.get(layer, ())
     found += process_scopes
     return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
-
-
-def _warnings(event: Event) -> None:
-    if type(event) in WARNINGS:
-        try:
-            logs.hear(event)
-        except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
-            logs.broken(logs.hear, error)

@@ -83,8 +83,14 @@ def _structured() -> bool:
 
 
 def told() -> bool:
-    """Whether finished calls would get a line; asked at the start of every call."""
-    return enabled(INFO) if "structlog" in sys.modules else log.on and _standard.isEnabledFor(INFO)
+    """Whether finished calls would get a line; asked at the start of every call, never raises."""
+    if "structlog" not in sys.modules:
+        return log.on and _standard.isEnabledFor(INFO)
+    try:
+        return enabled(INFO)
+    except Exception as error:  # noqa: BLE001 - the application's own configuration of structlog
+        broken(enabled, error)
+        return False
 
 
 def enabled(level: int) -> bool:
