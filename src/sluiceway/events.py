@@ -7,8 +7,10 @@ or a key in its repr; `call` leads to the call's arguments for code that was ask
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .facts import fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +22,7 @@ Sink: TypeAlias = "Callable[[Event], None]"
 """Who hears events. It must not block; what it raises is logged once and never reaches a call."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Event:
     """Something that happened at the time `at`, in `call` if it happened inside one."""
 
@@ -28,12 +30,12 @@ class Event:
     call: Call | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CallStarted(Event):
     """A call entered its outermost layer."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CallFinished(Event):
     """A call is over, its stream read to the end or abandoned.
 
@@ -46,14 +48,14 @@ class CallFinished(Event):
     latency: float
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AttemptStarted(Event):
     """A trip to the provider begins; `attempt` is its record, still being filled."""
 
     attempt: Attempt = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class FirstItem(Event):
     """The first item of a stream came, `latency` seconds after its attempt began."""
 
@@ -61,14 +63,14 @@ class FirstItem(Event):
     latency: float
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AttemptFinished(Event):
     """A trip to the provider is over; `attempt` holds its times, outcome, usage, status."""
 
     attempt: Attempt = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Phase(Event):
     """A layer's own part of a call, from `started_at` to `at`: what a flat span is made of.
 
@@ -86,7 +88,7 @@ class Phase(Event):
     error: BaseException | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Waited(Phase):
     """A call waited (or not: a phase of no length) for a permit; `reason` is the layer's name."""
 
@@ -95,7 +97,7 @@ class Waited(Phase):
     queue_depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class BackedOff(Phase):
     """A retry waited `delay` seconds before attempt number `attempt`, after `cause`."""
 
@@ -105,7 +107,7 @@ class BackedOff(Phase):
     attempt: int = 2
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CallRejected(Event):
     """A layer refused the call before it reached the provider."""
 
@@ -113,7 +115,7 @@ class CallRejected(Event):
     error: Rejected = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class CircuitChanged(Event):
     """A circuit went from one state to another."""
 
@@ -124,7 +126,7 @@ class CircuitChanged(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class LimitPaused(Event):
     """A key of a limiter takes no calls for `seconds`, since the provider said so."""
 
@@ -134,7 +136,7 @@ class LimitPaused(Event):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Settled(Event):
     """A reservation was replaced by what the call really took.
 
@@ -149,7 +151,7 @@ class Settled(Event):
     actual: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class LimitLevel(Event):
     """What a limiter has left, at the moment a call passed it."""
 
@@ -159,7 +161,7 @@ class LimitLevel(Event):
     limit: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class BoundLevel(Event):
     """How full a bound is, at the moment a call passed it."""
 
@@ -169,7 +171,7 @@ class BoundLevel(Event):
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class ErrorRateHigh(Event):
     """More than `threshold` of the calls of the last minute failed."""
 
@@ -179,7 +181,7 @@ class ErrorRateHigh(Event):
     threshold: float
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class SdkRetries(Event):
     """The provider's SDK retries under our own retries: they multiply. Reported once."""
 
