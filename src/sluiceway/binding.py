@@ -10,7 +10,6 @@ import contextlib
 import functools
 import inspect
 import types
-import warnings
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
@@ -22,7 +21,7 @@ import wrapt
 from .call import Attempt, Call, Run, begin, current, within
 from .errors import Rejected, TimedOut
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
-from .order import PipelineWarning, check
+from .order import warn
 from .providers.usage import usage_of
 from .streaming import BoundStream, Generated, Opened, Pump, drive_on, generate, is_stream, pull
 
@@ -320,8 +319,9 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
         ValueError: the same stateful layer would stand twice in the pipeline.
     """
     target: Any = function
-    if isinstance(target, (classmethod, staticmethod)):
-        return type(target)(bind(target.__func__, layers, name))  # type: ignore[return-value]
+    kind = type(target) if isinstance(target, (classmethod, staticmethod)) else None
+    if kind is not None:
+        target = target.__func__
     inner: tuple[Layer, ...] = ()
     chain = chain_of(target)
     if chain is not None:
@@ -330,10 +330,9 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
         target = _unbound(target)
     require_async(target)
     everything = (*layers, *inner)
-    new = [finding for finding in check(everything) if finding not in check(inner)]
-    for finding in new:
-        warnings.warn(f"{name or _name_of(target)}: {finding}", PipelineWarning, stacklevel=3)
-    return Bound(target, Chain(everything, name))  # type: ignore[return-value]
+    warn(name or _name_of(target), everything, (layers, inner), stacklevel=3)
+    bound = Bound(target, Chain(everything, name))
+    return bound if kind is None else kind(bound)  # type: ignore[return-value]
 
 
 def chain_of(function: Any) -> Chain | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from .binding import Chain, bind, chain_of, compose, instance_of, invoke, require_async, run_call
 from .client import wrap_client
-from .order import Role, amplification, check
+from .order import Role, amplification, warn
 
 if TYPE_CHECKING:
     from .call import Call, Proceed
@@ -143,7 +143,7 @@ class Pipeline(Layer):
                 )
         self.layers: tuple[Layer, ...] = flat(layers)
         self._chain = Chain(self.layers, name)
-        _warn(self.layers, name)
+        warn(name or "Pipeline", self.layers, [flat((layer,)) for layer in layers], stacklevel=2)
 
     @property
     def name(self) -> str:
@@ -203,15 +203,6 @@ class Pipeline(Layer):
 def flat(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Return *layers* with the layers of pipelines in their place."""
     return tuple(inner for layer in layers for inner in (layer.layers if isinstance(layer, Pipeline) else (layer,)))
-
-
-def _warn(layers: tuple[Layer, ...], name: str | None) -> None:
-    import warnings  # noqa: PLC0415 - only where a pipeline is built
-
-    from .order import PipelineWarning  # noqa: PLC0415
-
-    for finding in check(layers):
-        warnings.warn(f"{name or 'Pipeline'}: {finding}", PipelineWarning, stacklevel=3)
 
 
 def _is_function(value: object) -> bool:

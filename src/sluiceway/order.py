@@ -8,12 +8,13 @@ Any order works. The recommended one, outermost first, is::
 
 from __future__ import annotations
 
+import warnings
 from enum import Enum
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .layer import Layer
 
@@ -38,7 +39,7 @@ class PipelineWarning(UserWarning):
 
 
 def check(layers: Sequence[Layer]) -> list[str]:
-    """Return what is unwise about *layers*, outermost first, a sentence each.
+    """Return what is unwise about *layers*, outermost first, a sentence each, none twice.
 
     Raises:
         ValueError: the same stateful layer object stands twice among them.
@@ -51,7 +52,19 @@ def check(layers: Sequence[Layer]) -> list[str]:
                 "make a second object"
             )
         found += [text for text in (rule(outer, inner) for rule in _RULES) if text is not None]
-    return found
+    return list(dict.fromkeys(found))
+
+
+def warn(name: str, layers: Sequence[Layer], parts: Iterable[Sequence[Layer]], stacklevel: int) -> None:
+    """Warn of what is unwise about *layers*, called *name*, beyond what was said of the *parts* they are made of.
+
+    Raises:
+        ValueError: as `check`.
+    """
+    said = {finding for part in parts for finding in check(part)}
+    for finding in check(layers):
+        if finding not in said:
+            warnings.warn(f"{name}: {finding}", PipelineWarning, stacklevel=stacklevel + 1)
 
 
 def amplification(layers: Sequence[Layer]) -> int:
