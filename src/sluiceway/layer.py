@@ -128,8 +128,8 @@ class Pipeline(Layer):
         name: stands for the function's own name in spans and logs.
 
     Raises:
-        TypeError: one of them is no layer.
-        ValueError: the same stateful layer object stands twice in it.
+        TypeError: one of them is no layer, or the name no str.
+        ValueError: the same stateful layer object stands twice in it, or the name is empty.
     """
 
     stateful = False
@@ -141,6 +141,10 @@ class Pipeline(Layer):
                 raise TypeError(
                     f"{_show(layer)} is not a layer: a Pipeline takes layers such as timed('60s'), outermost first"
                 )
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name={name!r} must be a str")
+        if name == "":
+            raise ValueError("name='' must have at least one letter, or be left out")
         self.layers: tuple[Layer, ...] = flat(layers)
         self._chain = Chain(self.layers, name)
         warn(name or "Pipeline", self.layers, [flat((layer,)) for layer in layers], stacklevel=2)
