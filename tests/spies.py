@@ -127,4 +127,4 @@ class Observed:
 
     def _listen(self, run, call):
         run.sink = self.events.append
-        run.listening = True
+        run.listening = run.counted = True
