@@ -88,4 +88,5 @@ def _copied(copy: Any, layers: tuple[Layer, ...], name: str | None, *args: Any, 
 
 def _is_resource(value: object) -> bool:
     """Whether *value* groups API calls: `client.chat`, `client.chat.completions`, `with_raw_response`, ..."""
-    return any("Resource" in cls.__name__ or "WithRawResponse" in cls.__name__ for cls in type(value).__mro__)
+    kind = value.__class__  # not its type: a resource of a client that is wrapped already is a proxy
+    return any("Resource" in cls.__name__ or "WithRawResponse" in cls.__name__ for cls in kind.__mro__)
