@@ -46,6 +46,20 @@ def test_answers_are_billed_and_counted():
     assert (3.0, 1.0, 1.0) == (ledger.uptime, ledger.first_accepted, ledger.last_accepted)
 
 
+def test_what_was_billed_and_lost_is_told_apart():
+    """Tokens of answers that were reset, abandoned or broke off are billed, and counted as lost as well."""
+    provider = service()
+    served(provider, 0.0, request("a" * 40))
+    for end in (provider.reset, provider.abandoned, provider.failed):
+        ticket = provider.arrive(0.0, request("b" * 40))
+        ticket.output = 5
+        end(ticket)
+    ledger = provider.books.snapshot(0.0)
+    assert (40, 31) == (ledger.input_tokens, ledger.output_tokens)
+    assert (30, 15) == (ledger.lost_input_tokens, ledger.lost_output_tokens)
+    assert "40 in, 31 out (30 and 15 lost)" in str(ledger)
+
+
 def test_waiting_as_told_is_enough_for_an_idle_client():
     """Whoever waits for a refusal's retry-after is accepted, whichever limit it was."""
     for settings in ({"rpm": 60}, {"tpm": 660}, {"rpm": 60, "refusals_count": True}):

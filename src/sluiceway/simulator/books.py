@@ -50,6 +50,7 @@ class Books:
         self.offered = self.accepted = self.invalid = 0
         self.answered = self.failed = self.resets = self.abandoned = self.hung = 0
         self.input_tokens = self.output_tokens = 0
+        self.lost_input_tokens = self.lost_output_tokens = 0
         self.metered_tokens = 0.0
         self.in_flight = self.peak_in_flight = 0
         self.answered_twice = self.sdk_retries = 0
@@ -99,10 +100,13 @@ class Books:
         else:
             self._answers.add(identity)
 
-    def bill(self, prompt: int, output: int) -> None:
-        """So many tokens were read and generated."""
+    def bill(self, prompt: int, output: int, *, lost: bool) -> None:
+        """So many tokens were read and generated; *lost*, for an answer that was not sent in full."""
         self.input_tokens += prompt
         self.output_tokens += output
+        if lost:
+            self.lost_input_tokens += prompt
+            self.lost_output_tokens += output
 
     def snapshot(self, now: float) -> Ledger:
         """Return the ledger at *now*."""
@@ -120,6 +124,8 @@ class Books:
             by_status=self.by_status,
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
+            lost_input_tokens=self.lost_input_tokens,
+            lost_output_tokens=self.lost_output_tokens,
             metered_tokens=self.metered_tokens,
             window=self._busiest_accepted.window,
             token_window=self._busiest_tokens.window,

@@ -31,6 +31,7 @@ class Ledger:
         hung: accepted requests that were left hanging; they are also counted by how they ended.
         by_status: responses begun, by status.
         input_tokens, output_tokens: billed: all that was generated, whether it arrived or not.
+        lost_input_tokens, lost_output_tokens: the part of these whose answers were not sent in full.
         metered_tokens: what the token limits were charged in the end.
         window, token_window: seconds of the windows that follow.
         busiest_accepted, busiest_offered: the most requests in any rolling window.
@@ -58,6 +59,8 @@ class Ledger:
     by_status: Mapping[int, int]
     input_tokens: int
     output_tokens: int
+    lost_input_tokens: int
+    lost_output_tokens: int
     metered_tokens: float
     window: float
     token_window: float
@@ -129,7 +132,8 @@ class Ledger:
 
     def _tokens(self) -> str:
         share = _share(self.token_utilisation, "of the most that the limit allows")
-        return f"{self.input_tokens:,} in, {self.output_tokens:,} out; metered {self.metered_tokens:,.0f}{share}"
+        lost = f" ({self.lost_input_tokens:,} and {self.lost_output_tokens:,} lost)" if self.lost_input_tokens else ""
+        return f"{self.input_tokens:,} in, {self.output_tokens:,} out{lost}; metered {self.metered_tokens:,.0f}{share}"
 
     def _busiest(self) -> str:
         requests = f"{self.busiest_accepted:,} accepted, {self.busiest_offered:,} offered in {self.window:g} s"

@@ -124,7 +124,7 @@ class Service:
         """The request was answered in full."""
         if self._end(ticket):
             self.books.answer(ticket.asked.identity)
-            self._bill(ticket)
+            self._bill(ticket, lost=False)
             charged = self.behaviour.charges().afterwards(ticket.asked.prompt_tokens, ticket.output)
             self._limits.settle(now, ticket.reservation, charged)
             self.books.metered_tokens += charged.get(TOKENS, ticket.costs[TOKENS]) - ticket.costs[TOKENS]
@@ -134,22 +134,22 @@ class Service:
         if self._end(ticket):
             self.books.failed += 1
             if ticket.output:
-                self._bill(ticket)
+                self._bill(ticket, lost=True)
 
     def reset(self, ticket: Ticket) -> None:
         """The connection was reset on purpose; what was generated is billed."""
         if self._end(ticket):
             self.books.resets += 1
-            self._bill(ticket)
+            self._bill(ticket, lost=True)
 
     def abandoned(self, ticket: Ticket) -> None:
         """The client left; what was generated is billed."""
         if self._end(ticket):
             self.books.abandoned += 1
-            self._bill(ticket)
+            self._bill(ticket, lost=True)
 
-    def _bill(self, ticket: Ticket) -> None:
-        self.books.bill(ticket.asked.prompt_tokens, ticket.output)
+    def _bill(self, ticket: Ticket, *, lost: bool) -> None:
+        self.books.bill(ticket.asked.prompt_tokens, ticket.output, lost=lost)
 
     def _end(self, ticket: Ticket) -> bool:
         """Close the ticket once: a reset of ours is also seen as a client that left."""
