@@ -67,7 +67,7 @@ class _Wrapped(wrapt.ObjectProxy[Any]):
 
     def _self_wrap(self, attribute: str, value: Any) -> Any:
         if attribute in _CALLS and callable(value):
-            if layers_of(value)[: len(self._self_layers)] == self._self_layers:
+            if self._self_layers and layers_of(value)[: len(self._self_layers)] == self._self_layers:
                 return value  # a test put back what it had found here
             return bind(value, self._self_layers, self._self_name)
         if attribute in _COPIES and callable(value):

@@ -191,7 +191,9 @@ class Pipeline(Layer):
         """Return *client*, an `AsyncOpenAI` or alike, with every call to its API going through the layers.
 
         Everything else is the client's own, so that Instructor and agents take it for what it is. What goes through
-        is every `create` and `parse` of its resources, also of copies made by `with_options`.
+        is every `create` and `parse` of its resources, also of copies made by `with_options`. What does not are
+        openai's helpers `stream(...)` and `with_streaming_response`, which are no coroutine functions: write
+        ``create(..., stream=True)``.
         """
         return wrap_client(client, self.layers, self._chain.name)
 
