@@ -254,7 +254,7 @@ class Bound(wrapt.ObjectProxy[Any]):
 
     def __init__(self, function: Callable[..., Any], chain: Chain, *, method: bool = False) -> None:
         super().__init__(function)
-        name = chain.name or _name_of(function)
+        name = chain.name or name_of(function)
         self._self_chain = chain
         self._self_binds = _binds(function)
         self._self_method: Bound | None = None
@@ -330,7 +330,7 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
         target = _unbound(target)
     require_async(target)
     everything = (*layers, *inner)
-    warn(name or _name_of(target), everything, (layers, inner), stacklevel=3)
+    warn(name or name_of(target), everything, (layers, inner), stacklevel=3)
     bound = Bound(target, Chain(everything, name))
     return bound if kind is None else kind(bound)  # type: ignore[return-value]
 
@@ -376,7 +376,7 @@ def require_async(function: Any) -> None:
         return
     plain = inner.__func__ if isinstance(inner, types.MethodType) else inner
     if isinstance(plain, types.FunctionType) and plain.__name__ != "<lambda>":
-        raise TypeError(_NOT_ASYNC.format(name=_name_of(function)))
+        raise TypeError(_NOT_ASYNC.format(name=name_of(function)))
 
 
 def _called(function: Any) -> Any:
@@ -401,6 +401,7 @@ async def _awaitable(result: Any, name: str) -> Any:
     return await result
 
 
-def _name_of(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """Return what calls of *function* are named, without where it was defined."""
     name = getattr(function, "__qualname__", None) or getattr(getattr(function, "func", None), "__qualname__", None)
     return str(name or type(function).__qualname__).rpartition("<locals>.")[2]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .binding import chain_of
+from .binding import chain_of, name_of
 from .layer import Layer, Pipeline
 from .order import amplification, check
 
@@ -56,7 +57,7 @@ def describe(target: Layer | Callable[..., Any]) -> Description:
         TypeError: *target* is neither a layer nor a function with layers.
     """
     name, layers = _parts(target)
-    described = tuple(LayerDescription(layer.name, layer.settings()) for layer in layers)
+    described = tuple(LayerDescription(layer.name, MappingProxyType(dict(layer.settings()))) for layer in layers)
     return Description(name, described, tuple(check(layers)), amplification(layers))
 
 
@@ -86,7 +87,7 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 def _parts(target: Layer | Callable[..., Any]) -> tuple[str, tuple[Layer, ...]]:
     chain = chain_of(target)
     if chain is not None:
-        return chain.name or str(getattr(target, "__qualname__", "call")), chain.layers
+        return chain.name or name_of(target), chain.layers
     if isinstance(target, Pipeline):
         return target.name, target.layers
     if isinstance(target, Layer):

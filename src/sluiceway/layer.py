@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from .binding import Chain, bind, chain_of, compose, instance_of, invoke, require_async, run_call
+from .binding import Chain, bind, chain_of, compose, instance_of, invoke, name_of, require_async, run_call
 from .client import wrap_client
 from .order import Role, amplification, warn
 
@@ -183,7 +183,7 @@ class Pipeline(Layer):
             raise TypeError("an async generator function has no single result: iterate over pipeline(function)(...)")
         if chain_of(function) is not None:
             return await bind(function, self.layers, self._chain.name)(*args, **kwargs)
-        name = self._chain.name or getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2]
+        name = self._chain.name or name_of(function)
         result: T = await run_call(self._chain, function, name, args, kwargs, instance_of(function))
         return result
 
