@@ -14,8 +14,11 @@ def pin():
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-async def rounds(functions, *, calls=2_000, repeats=25, warm=300):
-    """Call each coroutine function *calls* times in each of *repeats* rounds; return name -> (median, minimum) in us."""
+async def rounds(functions, *, calls=2_000, repeats=25, warm=300, between=lambda: None):
+    """Call each coroutine function *calls* times in each of *repeats* rounds; return name -> (median, minimum) in us.
+
+    Before each measurement *between* is called, to put away what the one before has left.
+    """
     measured = {name: [] for name in functions}
     for function in functions.values():
         for _ in range(warm):
@@ -25,6 +28,7 @@ async def rounds(functions, *, calls=2_000, repeats=25, warm=300):
         turn = i % len(names)
         for name in names[turn:] + names[:turn]:  # nobody is always first
             function = functions[name]
+            between()
             gc.collect()
             started = time.process_time_ns()
             for _ in range(calls):

@@ -38,6 +38,7 @@ GAP: Final = 1_000
 SHORT: Final = 0.001
 """Seconds under which `detail="compact"` drops a phase that ended well."""
 _INTERNAL: Final = SpanKind.INTERNAL
+_NAMES: Final = tuple(f"attempt {number}" for number in range(10))
 
 
 def _no_span(*_: Any) -> Span:
@@ -100,6 +101,10 @@ def follow(span: Span, run: Run, session: str | None) -> CallTrace | None:
 class CallTrace:
     """The spans of one call, flat.
 
+    Attributes:
+        span: the call's; its ids stand in log lines.
+        session: the innermost session's id; None outside one.
+
     Loop times become wall-clock times by one anchor per call, so spans of one call agree with each other to the
     nanosecond, and tests on virtual time see virtual lengths.
     """
@@ -113,10 +118,10 @@ class CallTrace:
         "_handover",
         "_opened",
         "_reached",
-        "_session",
-        "_span",
         "_start",
         "_told",
+        "session",
+        "span",
     )
 
     draw: Mapping[type[Event], Callable[[Any, Any], None]]
@@ -127,8 +132,8 @@ class CallTrace:
         self._anchor = now - int(run.loop.time() * 1e9)
         self._drawn = now  # where the last sibling ends, in ns
         self._reached = run.started_at  # the same in loop time, before it was pushed aside
-        self._span = span
-        self._session = session
+        self.span = span
+        self.session = session
         self._start = tracing.start
         self._detailed = tracing.detailed
         self._handover: Handover | Literal[True] | None = True  # not asked for yet
@@ -176,7 +181,7 @@ class CallTrace:
         end = self._end(event.at, start)
         if error is None and plain(said):
             if self._handover is True:
-                self._handover = tracing.shortcut.handover(self._span)
+                self._handover = tracing.shortcut.handover(self.span)
             if self._handover:
                 self._handover.child(event.name, said, start, end)
                 return
@@ -193,7 +198,7 @@ class CallTrace:
         self._beside, kind, said = attributes.opening(call)
         self._opened = said is not None
         attempt.facts = span = self._start(
-            f"attempt {attempt.number}", self.parent(), kind, said, (), self._begin(event.at)
+            _attempt_name(attempt.number), self.parent(), kind, said, (), self._begin(event.at)
         )
         attach(set_span_in_context(span, self._context))
 
@@ -216,11 +221,11 @@ class CallTrace:
     def call_finished(self, event: events.CallFinished) -> None:
         """Close the span of the call, which has failed only if the call has."""
         self._end(event.at, 0)
-        span = self._span
+        span = self.span
         if event.error is not None and event.outcome != "cancelled":
             self._failed(span, event.error, self._drawn)
         self._told = None  # its traceback leads back to us
-        span.set_attributes(attributes.call_facts(event, self._session))
+        span.set_attributes(attributes.call_facts(event, self.session))
         span.end(self._drawn)
 
     def parent(self) -> Context:
@@ -230,7 +235,7 @@ class CallTrace:
     def moment(self, event: Event) -> None:
         """Note on the call's span what happened at one moment."""
         name, said = attributes.moment(event)
-        self._span.add_event(name, said, self._anchor + int(event.at * 1e9))
+        self.span.add_event(name, said, self._anchor + int(event.at * 1e9))
 
     def _failed(self, span: Span, error: BaseException, at: int) -> None:
         """Mark *span* as failed with *error*, which is recorded once in the call: where it happened.
@@ -249,6 +254,10 @@ class CallTrace:
         if tracing.content or isinstance(error, SluicewayError):
             said[EXCEPTION_MESSAGE] = str(error)
         span.add_event(EXCEPTION, said, at)
+
+
+def _attempt_name(number: int) -> str:
+    return _NAMES[number] if number < len(_NAMES) else f"attempt {number}"
 
 
 def _nothing(_trace: CallTrace, _event: Event) -> None:
