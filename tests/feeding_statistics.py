@@ -40,6 +40,7 @@ class FedCall:
         self._hear = hear
         self._clock = clock
         run = Run(clock, None, None, (), "ask", None, Hints())
+        run.listening = True
         self.call = Call(None, (), {} if model is None else {"model": model}, None, run, Hints(tenant=tenant))
         self.attempt = None
 

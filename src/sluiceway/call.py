@@ -6,13 +6,14 @@ import asyncio
 import contextvars
 import itertools
 import os
-from asyncio import current_task, get_running_loop
+from asyncio import get_running_loop
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from .durations import Duration, seconds
 from .errors import TimedOut
 from .expiry import Scope
+from .tasks import task_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -73,7 +74,7 @@ class Hints:
 
 
 NO_HINTS: Final = Hints()
-_said: ContextVar[Hints] = ContextVar("sluiceway_hints", default=NO_HINTS)
+hints_now: ContextVar[Hints] = ContextVar("sluiceway_hints", default=NO_HINTS)
 
 current: ContextVar[Call | None] = ContextVar("sluiceway_call", default=None)
 """The call whose attempt is under way: what HTTP hooks and nested calls read."""
@@ -126,7 +127,7 @@ class hints:
     def __enter__(self) -> Hints:
         if self._token is not None:
             raise RuntimeError("one hints(...) object cannot be entered twice at a time: make another")
-        said = _said.get()
+        said = hints_now.get()
         call = current.get()
         base = said.inherited() if call is not None and said is call.run.said else said
         priority, tenant, expected_tokens, idempotent = self._given
@@ -141,13 +142,13 @@ class hints:
             base.expected_tokens if expected_tokens is None else expected_tokens,
             base.idempotent if idempotent is None else idempotent,
         )
-        self._token = _said.set(merged)
+        self._token = hints_now.set(merged)
         return merged
 
     def __exit__(self, *exc: object) -> None:
         token, self._token = self._token, None
         if token is not None:
-            _said.reset(token)
+            hints_now.reset(token)
 
 
 class Attempt:
@@ -228,6 +229,18 @@ _ids = itertools.count(1)
 _PROCESS: Final = os.urandom(4).hex()
 
 
+class _Unheard:
+    """Where the events of a call go that nobody hears; set once from above, to what passes warnings to the log."""
+
+    __slots__ = ("sink",)
+
+    def __init__(self) -> None:
+        self.sink: Callable[[Event], object] = id  # any function that does nothing with it
+
+
+unheard: Final = _Unheard()
+
+
 class Run:
     """What changes during one call; every copy of its `Call` shares it.
 
@@ -239,7 +252,10 @@ class Run:
         parent: the call whose provider made this one.
         started_at: seconds of the loop's clock; `deadline` is when the innermost time limit around us ends.
         attempts: the trips so far; `last` is the newest.
-        listening: whether somebody hears this call's events; `detailed`, whether phases without length count too.
+        listening: whether somebody hears all of this call's events; `detailed`, whether phases without length
+            count too.
+        counted: who counts the call when it is over, if nobody hears its events: told the call, the time, the error.
+        tallied: how many of the attempts the one who only hears the end has counted.
         emitted: an item reached the reader: from here on nobody may start over.
         at_first_item: who is told, once, when the first item of a stream comes: a list of a function, the next such
             list (or None), and what the function needs; it is called with the list. None after that.
@@ -250,6 +266,7 @@ class Run:
     last: Attempt | None = None
     deadline: float | None = None
     listening = False
+    counted: Callable[[Call, float, BaseException | None], None] | None = None
     detailed = False
     emitted = False
     at_first_item: list[Any] | None = None
@@ -258,6 +275,7 @@ class Run:
     waits: dict[str, float] | None = None
     phase: tuple[str, float] | None = None
     facts: Any = None
+    tallied = 0
     _id = 0
 
     def __init__(
@@ -282,7 +300,8 @@ class Run:
         self.attempts: list[Attempt] = []
 
     def sink(self, event: Event) -> None:
-        """Tell *event* to whoever hears this call; set from outside to a function of that kind."""
+        """Tell *event* to whoever hears this call; replaced by a function of that kind where somebody does."""
+        unheard.sink(event)
 
     @property
     def id(self) -> str:
@@ -449,15 +468,22 @@ def begin(
     """Return the `Call` of an invocation that starts now, with what it inherits from the call around it."""
     loop = get_running_loop()
     parent = current.get()
-    said = mine = _said.get()
+    said = hints_now.get()
+    mine = said
     if parent is not None:
-        inherits = said is parent.run.said
-        attempt = parent.record
-        if attempt is None or attempt.ended_at is not None:  # a task that its call left behind: nobody's child
-            parent = None
-            mine = Hints(said.priority, said.tenant) if inherits else said
-        else:
-            attempt.contained = True
-            mine = said.inherited() if inherits else said
-    run = Run(loop, current_task(loop), context, layers, name, parent, said)
+        parent, mine = inherit(parent, said)
+    run = Run(loop, task_of(loop), context, layers, name, parent, said)
     return Call(function, args, kwargs, instance, run, mine)
+
+
+def inherit(parent: Call, said: Hints) -> tuple[Call | None, Hints]:
+    """Return the call that a call made inside *parent* belongs to, and its hints where *said* is what was said.
+
+    A task that its call left behind is nobody's child.
+    """
+    inherits = said is parent.run.said
+    attempt = parent.record
+    if attempt is None or attempt.ended_at is not None:
+        return None, Hints(said.priority, said.tenant) if inherits else said
+    attempt.contained = True
+    return parent, said.inherited() if inherits else said

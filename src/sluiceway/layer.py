@@ -184,7 +184,7 @@ class Pipeline(Layer):
         if chain_of(function) is not None:
             return await bind(function, self.layers, self._chain.name)(*args, **kwargs)
         name = self._chain.name or name_of(function)
-        result: T = await run_call(self._chain, function, name, args, kwargs, instance_of(function))
+        result: T = await run_call(self._chain, function, name, instance_of(function), args, kwargs)
         return result
 
     def wrap(self, client: C) -> C:

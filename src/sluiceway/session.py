@@ -89,6 +89,7 @@ class Session(ManyItems):
         self._drains = False
         self._quiet = asyncio.Event()
         self.hear = _pass_over
+        self.counter: Statistics | None = None
 
     def __repr__(self) -> str:
         if self._statistics is None:
@@ -112,6 +113,7 @@ class Session(ManyItems):
         on_bad = None if self._episodes is None else self._watch_error_rate
         self._statistics = Statistics(self._started_at, self.name, price=self._pricing, on_bad=on_bad)
         self.hear = self._statistics.hear if self._on_event is None else self._count_and_tell
+        self.counter = self._statistics if self._on_event is None else None
         load_soon()
         if self._scope == "process":
             process_scopes.append(self)
@@ -124,6 +126,7 @@ class Session(ManyItems):
     ) -> None:
         assert self._loop is not None
         self._ended_at = self._loop.time()
+        self.counter = None
         self.hear = _pass_over  # for calls that start from now on; those under way hold on to the old one
         self._withdraw()
         try:

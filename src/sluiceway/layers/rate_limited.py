@@ -163,6 +163,7 @@ class rate_limited(Layer):
             now = await self._wait(call, state, costs, now)
         elif run.detailed:
             self._report(call, state, costs, now, granted=True, depth=0)
+        before = run.last
         sent = len(run.attempts)
         if self._counts_in_flight:
             state.in_flight += 1
@@ -171,7 +172,8 @@ class rate_limited(Layer):
         except BaseException as error:
             self._done(call, state, costs, now, sent, error)
             raise
-        if self._settles or len(run.attempts) == sent or run.attempts[-1].headers is not None:
+        last = run.last
+        if self._settles or last is before or last is None or last.headers is not None:
             self._done(call, state, costs, now, sent, None)
         return result
 

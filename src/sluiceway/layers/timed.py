@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -14,6 +14,7 @@ from sluiceway.expiry import Scope, Wheel
 from sluiceway.layer import Layer
 from sluiceway.order import Role
 from sluiceway.streaming import emit_to_reader
+from sluiceway.tasks import task_of
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -83,7 +84,7 @@ class timed(Layer):
         if wheel is None:
             return await (self._measure(call, proceed) if run.detailed else proceed(call))
         loop = run.loop
-        task = current_task(loop)
+        task = task_of(loop)
         scope = Scope(run, None if task is run.task else task)
         when = wheel.add(scope, loop)
         before = run.deadline
@@ -166,7 +167,7 @@ class _ItemClock(Scope):
 
     def __init__(self, call: Call, first: Wheel | None, idle: Wheel | None) -> None:
         run = call.run
-        task = current_task(run.loop)
+        task = task_of(run.loop)
         super().__init__(run, None if task is run.task else task)
         self._wheel = first
         self._idle = idle

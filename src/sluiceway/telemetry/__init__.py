@@ -13,14 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluiceway.binding import switch
+from sluiceway.call import unheard
 
 from .configuration import configure
-from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten
+from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten, warnings_only
 
 if TYPE_CHECKING:
     from .otlp import ExportingTracerProvider
 
 switch.observe = observe
+unheard.sink = warnings_only
 
 
 def export_otlp(endpoint: str | None = None, *, service_name: str | None = None) -> ExportingTracerProvider:

@@ -25,10 +25,21 @@ if TYPE_CHECKING:
     from sluiceway.events import Event, Sink
 
 
+class Counter(Protocol):
+    """What counts the calls that only one session hears."""
+
+    in_flight: int
+
+    def count(self, call: Call, at: float, error: BaseException | None) -> None:
+        """Count *call*, which ended at *at* (seconds of the loop's clock) with *error*."""
+
+
 class Scope(Protocol):
     """A session, as far as calls know it.
 
-    If it has an attribute `id` (a str), spans carry that as `session.id` and log lines as `session_id`.
+    If it has an attribute `id` (a str), spans carry that as `session.id` and log lines as `session_id`. If it has an
+    attribute `counter`, not None, and is the only one to hear a call, the call's regular events are not made for it:
+    the counter is told of the call's start and end, and finds the attempts in its record.
     """
 
     def admit(self, call: Call) -> None:
@@ -83,10 +94,11 @@ class Hearing:
             except Exception as error:  # noqa: BLE001 - a sink is the last thing that may break a call
                 logs.broken(sink, error)
         if not self.told and type(event) in WARNINGS:
-            _warnings(event)
+            warnings_only(event)
 
 
-def _warnings(event: Event) -> None:
+def warnings_only(event: Event) -> None:
+    """Pass *event* to the log if it is worth a warning: what is left of a call that nobody observes."""
     if type(event) in WARNINGS:
         try:
             logs.hear(event)
@@ -97,23 +109,30 @@ def _warnings(event: Event) -> None:
 class _Sole:
     """What a call is given that one session hears and nobody else, kept from the last such call: that is the usual."""
 
-    __slots__ = ("_hear", "_hearing", "_sink")
+    __slots__ = ("_counter", "_hear", "_hearing", "_sink")
 
     def __init__(self) -> None:
-        self._hear: Sink = _warnings
+        self._counter: Counter | None = None
+        self._hear: Sink = warnings_only
         self._hearing = Hearing([], INVALID_SPAN, None, told=False)
-        self._sink: Sink = _warnings
+        self._sink: Sink = warnings_only
 
     def listen(self, run: Run, scope: Scope) -> None:
         """Let *scope* alone hear the call; what it hears with may have become another since the last one."""
         hear = scope.hear
         if hear is not self._hear:
             self._hear = hear
+            self._counter = getattr(scope, "counter", None)
             self._hearing = Hearing([hear], INVALID_SPAN, getattr(scope, "id", None), told=False)
             self._sink = _guarded(hear)
         run.facts = self._hearing
         run.sink = self._sink  # type: ignore[assignment, method-assign]  # made to be set
-        run.listening = True
+        counter = self._counter
+        if counter is None:
+            run.listening = True
+        else:
+            counter.in_flight += 1
+            run.counted = counter.count
 
 
 def _guarded(sink: Sink) -> Sink:
@@ -125,7 +144,7 @@ def _guarded(sink: Sink) -> Sink:
         except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
             logs.broken(sink, error)
         if type(event) in WARNINGS:
-            _warnings(event)
+            warnings_only(event)
 
     return hear
 
@@ -144,8 +163,7 @@ def observe(run: Run, call: Call) -> None:
     if process_scopes or attached:
         heard = _everybody(heard, run.layers)
     if not (others or heard):
-        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
-        return
+        return  # what is worth a warning goes to the log all the same: see `Run.sink`
     for scope in heard:
         scope.admit(call)
     if not others and len(heard) == 1:
@@ -155,7 +173,7 @@ def observe(run: Run, call: Call) -> None:
         span = tracing.start(f"call {run.name}")
         _introduce(run, span, heard, counted=metered(), logged=told())
     except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
-        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
+        run.sink = warnings_only  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)
 
 
@@ -177,7 +195,12 @@ def _introduce(run: Run, span: Span, heard: tuple[Scope, ...], *, counted: bool,
     if logged:
         sinks.append(logs.hear)
     elif not sinks:  # sampled out
-        run.sink = _warnings  # type: ignore[method-assign]  # made to be set
+        run.sink = warnings_only  # type: ignore[method-assign]  # made to be set
+        return
+    elif trace is not None and len(sinks) == 1:
+        run.facts = trace
+        run.sink = _guarded(trace.hear)  # type: ignore[assignment, method-assign]  # made to be set
+        run.listening = True
         return
     run.facts = hearing = Hearing(sinks, span, session, told=logged)
     run.sink = hearing.hear  # type: ignore[method-assign]  # made to be set

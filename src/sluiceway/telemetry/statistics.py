@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sluiceway.binding import outcome_of
 from sluiceway.events import (
     AttemptFinished,
     BackedOff,
@@ -24,7 +25,7 @@ from .stats import OTHER, Figures, Stats, Waits
 from .tally import MOST, Price, Tallies, Tally, figures
 
 if TYPE_CHECKING:
-    from sluiceway.call import Attempt, Run
+    from sluiceway.call import Attempt, Call, Run
     from sluiceway.events import Event
     from sluiceway.providers.usage import Usage
 
@@ -157,12 +158,49 @@ class Statistics:
     def _call_started(self, _: CallStarted) -> None:
         self.in_flight += 1
 
+    def count(self, call: Call, at: float, error: BaseException | None) -> None:
+        """Count *call*, which ended at *at* with *error*: what its events would have told, without making them."""
+        run = call.run
+        attempts = run.attempts
+        if error is not None or len(attempts) != 1 or run.tallied or self._unnamed or call.hints.tenant is not None:
+            self._call_finished(CallFinished(at, call, outcome_of(error), error, at - run.started_at))
+            return
+        attempt = attempts[0]
+        model = model_of(call, attempt)
+        tally = self._models.of(model)
+        usage = attempt.usage
+        if usage is None and attempt.first_item_at is None and not attempt.contained:
+            tally.attempts += 1
+            tally.unmetered += 1
+        elif not attempt.contained:
+            tally.end_attempt(attempt, usage, None if usage is None else self._cost(model, usage, attempt))
+        self.in_flight -= 1
+        self.last_at = at
+        minute = self.last_minute
+        if at >= minute.until:
+            minute.advance(at)
+        minute.good += 1
+        tally.succeed(at - run.started_at)
+        if self.on_idle is not None and not self.in_flight:
+            self.on_idle()
+
     def _attempt_finished(self, event: AttemptFinished) -> None:
-        attempt = event.attempt
+        assert event.call is not None
+        self._attempt_over(event.call, event.attempt)
+
+    def _catch_up(self, call: Call) -> None:
+        """Count the attempts of a call that only this session hears: they are told by its record, not by events."""
+        run = call.run
+        if run.listening:
+            return
+        attempts = run.attempts
+        while run.tallied < len(attempts) and attempts[run.tallied].ended_at is not None:
+            self._attempt_over(call, attempts[run.tallied])
+            run.tallied += 1
+
+    def _attempt_over(self, call: Call, attempt: Attempt) -> None:
         if attempt.contained:
             return
-        call = event.call
-        assert call is not None
         model = model_of(call, attempt)
         tally = self._models.of(model)
         self._latest = (attempt, tally)
@@ -194,6 +232,8 @@ class Statistics:
         call = event.call
         assert call is not None
         run = call.run
+        if not run.listening:
+            self._catch_up(call)
         if self.in_flight:
             self.in_flight -= 1
         latest, self._latest = self._latest, None
@@ -236,6 +276,7 @@ class Statistics:
         self._wait("backoff", event.at - event.started_at)
         call = event.call
         assert call is not None
+        self._catch_up(call)
         model = model_of(call, call.run.last)
         self._models.of(model).retries += 1
         if model is None:
