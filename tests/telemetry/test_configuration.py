@@ -22,6 +22,21 @@ async def test_no_global_is_set(spans):
     assert spans.names() == ["call ask", "bounded wait", "attempt 1"]
 
 
+async def test_a_global_tracer_provider_that_is_set_later_is_noticed(make_spans, monkeypatch):
+    """Decorated before the application sets its provider, a function makes spans from the next call on."""
+    ask = Pipeline(Waits(1.0), name="ask")(answer)
+    await ask()
+    found = make_spans()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", found.provider)
+    await ask()
+    assert found.names() == ["call ask", "bounded wait", "attempt 1"]
+
+
+def test_the_variable_that_tells_of_a_global_tracer_provider_is_there():
+    """We read a variable of the API that is not public; an API without it must fail here and not in silence."""
+    assert hasattr(trace, "_TRACER_PROVIDER")
+
+
 @pytest.mark.parametrize("detail", ["everything", "", None])
 def test_an_unknown_detail_is_refused(detail):
     """The error names the value and the three that there are."""
