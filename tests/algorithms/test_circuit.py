@@ -234,6 +234,7 @@ def test_a_place_comes_back_once():
 def test_a_hung_probe_does_not_block_for_ever():
     """After `open_for` seconds without a result its place goes to another, and its late result is not heard."""
     circuit, now, hung = half_opened()
+    assert 1.0 == pytest.approx(refused(circuit, now + 29.0).retry_after)
     wait = 0.0
     while isinstance(refusal := circuit.admit(now + wait, RNG), Refusal):
         wait += refusal.retry_after
@@ -260,7 +261,7 @@ def test_results_of_an_older_generation_are_not_heard():
     assert ("ramping", 0) == (circuit.state, circuit.snapshot().calls)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 0.9, 0.95])
 def test_the_ramp_lets_a_growing_share_through(part):
     """From a tenth of the calls to all of them over `ramp` seconds; the others are told to come back soon."""
     circuit, now = ramping()
@@ -276,7 +277,9 @@ def test_after_the_ramp_all_pass_and_doubling_starts_afresh():
     """When the ramp is over the circuit is closed, and its next opening is a first one."""
     circuit, now = ramping()
     now += HALF_A_MINUTE
-    assert all(isinstance(circuit.admit(now, RNG), int) for _ in range(100))
+    permits = [admitted(circuit, now) for _ in range(100)]
+    circuit.failure(permits[-1], now)
+    assert 1 == circuit.snapshot().calls
     assert ("closed", "the ramp is over", 0) == (
         circuit.state,
         circuit.transitions[-1].reason,
@@ -338,6 +341,14 @@ def test_reset_by_hand_closes_from_any_state(make):
     assert Transition("isolated", "closed", None, "reset by hand") == circuit.transitions[-1]
 
 
+def test_a_reset_of_a_closed_circuit_is_no_change():
+    """It forgets what was counted and is not reported."""
+    circuit = Circuit()
+    circuit.failure(admitted(circuit, 0.0), 0.0)
+    circuit.reset(1.0)
+    assert (0, 0) == (circuit.snapshot().calls, len(circuit.transitions))
+
+
 def test_transitions_wait_for_a_shell_but_not_without_end():
     """Nobody asked for 100 changes: the last 32 are there, oldest first."""
     circuit = Circuit()
@@ -365,13 +376,15 @@ def test_through_any_history_the_promises_hold(seed, probes, close_after, ramp, 
     """Never more than `probes` inside when half-open, nobody when open, all when closed; changes form a chain."""
     rng, now, inside = Random(seed), 0.0, []
     circuit = Circuit(min_calls=3, probes=probes, close_after=close_after, ramp=ramp, open_for=10.0, slow_call=20.0)
-    told = []
+    told, newest = [], 0
     for what, gap, pick in steps:
         now += gap
         if what == "admit":
             was = circuit.state
             answer = circuit.admit(now, rng)
             if isinstance(answer, int):
+                assert answer >= newest
+                newest = answer
                 inside.append((answer, now))
                 assert circuit.state in {"closed", "half_open", "ramping"}
                 assert was != "isolated"

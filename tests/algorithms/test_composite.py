@@ -61,6 +61,7 @@ def test_settling_learning_and_pausing_reach_the_machines():
     limiter = Composite([Gcra(120, 60), SlidingWindow(1000, 60, paced=False)])
     limiter.take([1, 100], 0.0)
     limiter.adjust([0, -40], 1.0, 0.0)
+    assert (1.8, 940.0) == pytest.approx(limiter.levels(1.0))
     limiter.learn(1, 500, 1.0)
     assert (1.8, 500.0) == pytest.approx(limiter.levels(1.0))
     limiter.pause(31.0, 1.0)

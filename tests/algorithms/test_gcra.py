@@ -75,6 +75,31 @@ def test_a_burst_shorter_than_one_permit_is_one_permit():
     assert 1.0 == pytest.approx(machine.take(1, 5.0))
 
 
+def test_what_was_learnt_above_the_burst_goes_first():
+    """What the provider grants above the burst neither grows nor shrinks by time, and is spent before the burst."""
+    machine = Gcra(600, 60)
+    machine.learn(400, 0.0, raise_to=380)
+    assert (380.0, 380.0) == (machine.level(0.0), machine.level(100.0))
+    assert (0.0, 0.0) == (machine.wait(300, 100.0), machine.take(300, 100.0))
+    assert 80.0 == machine.level(110.0)
+    assert 0.0 == machine.take(79, 110.0)
+    assert 1.0 == pytest.approx(machine.level(110.0))
+    assert 0.1 == pytest.approx(machine.take(2, 110.0))
+    machine.learn(9000, 110.0, raise_to=9000)
+    assert 600.0 == machine.level(110.0)
+
+
+def test_an_unused_permit_moves_tat_back():
+    """What a permit had moved forward, handing it back moves back; but never to before now."""
+    machine = Gcra(60, 60, burst=10.0)
+    machine.take(4, 0.0)
+    machine.take(2, 1.0)
+    machine.give(4, 1.0)
+    assert 9.0 == pytest.approx(machine.level(1.0))
+    machine.give(2, 1.0)
+    assert 10.0 == machine.level(1.0)
+
+
 def test_it_says_what_it_is():
     """A repr names the limit, the rate and the burst."""
     assert "<Gcra 60 at 1/s, burst 0.9 s>" == repr(Gcra(60, 60))
