@@ -13,6 +13,7 @@ Duration: TypeAlias = float | str | timedelta
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|m|h|d)")
 _WHOLE = re.compile(rf"\s*(?:{_PART.pattern}\s*)+")
+_LONGEST = 1e300  # seconds; an int beyond the floats is no time either
 _ALLOWED = 'a number of seconds, a string such as "250ms", "1.5s", "2m", "1h30m", or a timedelta'
 
 
@@ -43,7 +44,7 @@ def seconds(value: Duration, name: str = "duration", *, zero: bool = False) -> f
             raise ValueError(f"{name}={value!r} is not a duration: write {_ALLOWED}")
         result = parsed
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        result = float(value)
+        result = value * 1.0 if abs(value) <= _LONGEST else math.inf
     else:
         raise TypeError(f"{name}={value!r} is not a duration: write {_ALLOWED}")
     if not math.isfinite(result) or result < 0 or (result == 0 and not zero):
