@@ -43,7 +43,7 @@ async def test_an_entry_fires_once_after_the_delay():
     """`add` says when that will be, and afterwards the wheel is empty."""
     wheel, entry = Wheel(3.0), Entry()
     await asyncio.sleep(1)
-    assert 4.0 == wheel.add(entry, asyncio.get_running_loop())
+    assert 4.0 == wheel.add(entry, asyncio.get_running_loop(), asyncio.get_running_loop().time())
     assert 1 == len(wheel)
     await asyncio.sleep(10)
     assert [(4.0, None)] == entry.log
@@ -53,7 +53,7 @@ async def test_an_entry_fires_once_after_the_delay():
 async def test_an_entry_that_is_discarded_does_not_fire():
     """Discarding is quiet, also of what was never there or has fired."""
     wheel, entry = Wheel(3.0), Entry()
-    wheel.add(entry, asyncio.get_running_loop())
+    wheel.add(entry, asyncio.get_running_loop(), asyncio.get_running_loop().time())
     wheel.discard(entry)
     wheel.discard(entry)
     wheel.discard(Entry())
@@ -66,24 +66,24 @@ async def test_any_number_of_entries_has_one_timer():
     loop, wheel = asyncio.get_running_loop(), Wheel(3.0)
     entries = [Entry() for _ in range(1000)]
     for entry in entries:
-        wheel.add(entry, loop)
+        wheel.add(entry, loop, loop.time())
     assert 1 == len(timers(loop))
     for entry in entries[:-1]:
         wheel.discard(entry)
     await asyncio.sleep(1)
-    wheel.add(Entry(), loop)
+    wheel.add(Entry(), loop, loop.time())
     assert 1 == len(timers(loop))
 
 
 async def test_entries_fire_at_their_own_times_in_the_order_in_which_they_began():
     """Later ones fire later, equal ones in order, all by the one timer that is set anew."""
     loop, wheel, log = asyncio.get_running_loop(), Wheel(3.0), []
-    wheel.add(Entry(log, "a"), loop)
-    wheel.add(Entry(log, "b"), loop)
+    wheel.add(Entry(log, "a"), loop, loop.time())
+    wheel.add(Entry(log, "b"), loop, loop.time())
     await asyncio.sleep(1)
-    wheel.add(Entry(log, "c"), loop)
+    wheel.add(Entry(log, "c"), loop, loop.time())
     await asyncio.sleep(10)
-    wheel.add(Entry(log, "d"), loop)
+    wheel.add(Entry(log, "d"), loop, loop.time())
     await asyncio.sleep(10)
     assert [(3.0, "a"), (3.0, "b"), (4.0, "c"), (14.0, "d")] == log
 
@@ -91,7 +91,7 @@ async def test_entries_fire_at_their_own_times_in_the_order_in_which_they_began(
 async def test_an_entry_added_while_others_fire_waits_for_its_own_time():
     """What firing one sets off may use the same wheel."""
     loop, wheel, log = asyncio.get_running_loop(), Wheel(3.0), []
-    wheel.add(Entry(log, "a", lambda: wheel.add(Entry(log, "b"), loop)), loop)
+    wheel.add(Entry(log, "a", lambda: wheel.add(Entry(log, "b"), loop, loop.time())), loop, loop.time())
     await asyncio.sleep(10)
     assert [(3.0, "a"), (6.0, "b")] == log
 
@@ -100,8 +100,8 @@ async def test_an_entry_discarded_by_one_that_fires_in_the_same_moment_does_not_
     """The first of two due entries may end the call of the second."""
     loop, wheel, log = asyncio.get_running_loop(), Wheel(3.0), []
     second = Entry(log, "b")
-    wheel.add(Entry(log, "a", lambda: wheel.discard(second)), loop)
-    wheel.add(second, loop)
+    wheel.add(Entry(log, "a", lambda: wheel.discard(second)), loop, loop.time())
+    wheel.add(second, loop, loop.time())
     await asyncio.sleep(10)
     assert [(3.0, "a")] == log
 
@@ -115,10 +115,10 @@ async def test_an_entry_that_raises_stops_no_other():
     def fail():
         raise error
 
-    wheel.add(Entry(log, "a", fail), loop)
-    wheel.add(Entry(log, "b"), loop)
+    wheel.add(Entry(log, "a", fail), loop, loop.time())
+    wheel.add(Entry(log, "b"), loop, loop.time())
     await asyncio.sleep(1)
-    wheel.add(Entry(log, "c"), loop)
+    wheel.add(Entry(log, "c"), loop, loop.time())
     await asyncio.sleep(10)
     assert [(3.0, "a"), (3.0, "b"), (4.0, "c")] == log
     assert [error] == heard
@@ -128,7 +128,7 @@ async def test_rounding_does_not_make_it_spin():
     """Delays whose sums round either way fire once each; a clock that jumps must not re-arm for ever."""
     loop, wheel, log = asyncio.get_running_loop(), Wheel(0.1), []
     for _ in range(1000):
-        wheel.add(Entry(log), loop)
+        wheel.add(Entry(log), loop, loop.time())
         await asyncio.sleep(0.001)
     await asyncio.sleep(1)
     assert 1000 == len(log)
@@ -139,11 +139,11 @@ def test_the_next_event_loop_finds_it_empty():
     wheel, log = Wheel(3.0), []
 
     async def leave():
-        wheel.add(Entry(log, "old"), asyncio.get_running_loop())
+        wheel.add(Entry(log, "old"), asyncio.get_running_loop(), 0.0)
 
     async def wait():
         await asyncio.sleep(0.5)
-        wheel.add(Entry(log, "new"), asyncio.get_running_loop())
+        wheel.add(Entry(log, "new"), asyncio.get_running_loop(), 0.0)
         await asyncio.sleep(5)
 
     run(leave())
@@ -172,7 +172,7 @@ def test_whatever_comes_and_goes_each_entry_fires_exactly_at_its_time_or_never(s
         for step, number in steps:
             if step == "add" and number not in live:
                 entry = Entry(log, number)
-                live[number] = (entry, wheel.add(entry, loop))
+                live[number] = (entry, wheel.add(entry, loop, loop.time()))
             elif step == "discard" and number in live:
                 wheel.discard(live.pop(number)[0])
             elif step == "sleep":

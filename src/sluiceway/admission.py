@@ -157,13 +157,17 @@ class WaitingRoom:
         limiter: what admits.
         queue: who is next.
         slack: seconds by which a wake-up may be put off, so that one timer admits several; 0 wakes for each.
+
+    Attributes:
+        occupied: whether the queue holds anybody, dead or alive; a flag, since every call asks.
     """
 
-    __slots__ = ("_due", "_gone", "_loop", "_pending", "_timer", "limiter", "queue", "slack")
+    __slots__ = ("_due", "_gone", "_loop", "_pending", "_timer", "limiter", "occupied", "queue", "slack")
 
     def __init__(self, limiter: Limiter, queue: Queue, slack: float = 0.0) -> None:
         self.limiter = limiter
         self.queue = queue
+        self.occupied = False
         self.slack = slack
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -184,7 +188,7 @@ class WaitingRoom:
 
     def try_acquire(self, costs: Any, now: float) -> bool:
         """Take *costs* if nobody waits and they fit; True if taken."""
-        return not (self.queue and self._anyone()) and self.limiter.take(costs, now) == 0.0
+        return not (self.occupied and self._anyone()) and self.limiter.take(costs, now) == 0.0
 
     async def wait(
         self,
@@ -201,10 +205,11 @@ class WaitingRoom:
             self._move_to(loop)
         waiter = Waiter(loop.create_future(), costs, call, loop.time())
         self.queue.push(waiter)
+        self.occupied = True
         if self._timer is None or self.queue.head() is waiter:
             self.serve()
         if patience is not None and not waiter.future.done():
-            patience.add(waiter, loop)
+            patience.add(waiter, loop, loop.time())
         try:
             granted = await waiter.future
         except CancelledError:
@@ -225,7 +230,7 @@ class WaitingRoom:
     def release(self, costs: Any, now: float) -> None:
         """Give *costs* back to the limiter, and serve whoever fits now."""
         self.limiter.give(costs, now)
-        if self.queue:
+        if self.occupied:
             self.serve()
 
     def serve(self) -> None:
@@ -251,6 +256,7 @@ class WaitingRoom:
                 break
             self._wake_at(now + max(wait, self.slack))
             return
+        self.occupied = bool(queue)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -260,7 +266,8 @@ class WaitingRoom:
         queue = self.queue
         while queue and queue.head().future.done():
             self._drop_head()
-        return bool(queue)
+        self.occupied = bool(queue)
+        return self.occupied
 
     def _drop_head(self) -> None:
         waiter = self.queue.pop()
@@ -289,6 +296,7 @@ class WaitingRoom:
         self._gone += 1
         if self._gone > _SWEEP and self._gone * 2 > len(self.queue):
             self.queue.sweep()
+            self.occupied = bool(self.queue)
             self._gone = 0
 
     def _serve_soon(self) -> None:
@@ -305,3 +313,4 @@ class WaitingRoom:
         self._pending = False
         self._gone = 0
         self.queue.sweep()
+        self.occupied = bool(self.queue)

@@ -23,7 +23,7 @@ from .errors import Rejected, TimedOut
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
 from .order import warn
 from .providers.usage import usage_of
-from .streaming import BoundStream, Generated, Opened, Pump, drive_on, generate, is_stream, pull
+from .streaming import BoundStream, Generated, Opened, Pump, drive_on, generate, is_stream, no_streams, pull
 from .tasks import task_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ _NOT_ASYNC = (
 async def invoke(call: Call) -> Any:
     """Call the provider once, as an attempt."""
     run = call.run
-    now = run.loop.time()
+    now = run.time()
     attempts = run.attempts
     run.last = call.record = attempt = Attempt(len(attempts) + 1, now)
     attempts.append(attempt)
@@ -78,13 +78,13 @@ async def invoke(call: Call) -> Any:
         _failed(call, attempt, error)
         raise
     current.reset(token)
-    if is_stream(result):
+    if type(result) not in no_streams and is_stream(result):
         await _through(call, attempt, pull(call, attempt, result))
         return None
     attempt.result = result
     attempt.usage = usage_of(result)
     attempt.outcome = "ok"
-    attempt.ended_at = now = run.loop.time()
+    attempt.ended_at = now = run.time()
     if run.listening:
         run.sink(AttemptFinished(now, call, attempt))
     return result
@@ -93,7 +93,7 @@ async def invoke(call: Call) -> Any:
 async def invoke_generator(call: Call) -> None:
     """Call an async generator function once, as an attempt."""
     run = call.run
-    now = run.loop.time()
+    now = run.time()
     run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now)
     run.attempts.append(attempt)
     if run.listening:
@@ -111,7 +111,7 @@ async def _through(call: Call, attempt: Attempt, items: Awaitable[None]) -> None
         raise
     attempt.usage = attempt.reader.usage
     attempt.outcome = "ok"
-    attempt.ended_at = now = call.run.loop.time()
+    attempt.ended_at = now = call.run.time()
     if call.run.listening:
         call.run.sink(AttemptFinished(now, call, attempt))
 
@@ -120,7 +120,7 @@ def _failed(call: Call, attempt: Attempt, error: BaseException) -> None:
     run = call.run
     attempt.error = error
     attempt.outcome = "error" if isinstance(error, Exception) else "cancelled"
-    attempt.ended_at = now = run.loop.time()
+    attempt.ended_at = now = run.time()
     if attempt.usage is None:
         attempt.usage = usage_of(error)  # an answer cut off by its limit is an error in some clients, and billed
     if attempt.status is None:
@@ -237,11 +237,11 @@ def finish(call: Call, error: BaseException | None) -> None:
     """Report how *call* ended."""
     run = call.run
     if run.listening:
-        now = run.loop.time()
+        now = run.time()
         run.sink(CallFinished(now, call, outcome_of(error), error, now - run.started_at))
     elif run.counted is not None:
         try:
-            run.counted(call, run.loop.time(), error)
+            run.counted(call, run.time(), error)
         except Exception as broken:  # noqa: BLE001 - statistics must not break a call
             run.loop.call_exception_handler({"message": "counting a call failed", "exception": broken})
 

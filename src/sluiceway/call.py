@@ -8,12 +8,13 @@ import itertools
 import os
 from asyncio import get_running_loop
 from contextvars import ContextVar
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from .durations import Duration, seconds
 from .errors import TimedOut
 from .expiry import Scope
-from .tasks import task_of
+from .tasks import plain_loops, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -245,7 +246,8 @@ class Run:
     """What changes during one call; every copy of its `Call` shares it.
 
     Attributes:
-        loop: the event loop; task: who drives the pipeline now, None while a stream's reader is elsewhere.
+        loop: the event loop; time: tells its time.
+        task: who drives the pipeline now; None while a stream's reader is elsewhere.
         base: `task.cancelling()` when it began to drive.
         context: the contextvars context that every step of the pipeline runs in.
         layers, name: of the pipeline.
@@ -296,7 +298,8 @@ class Run:
         self.name = name
         self.parent = parent
         self.said = said
-        self.started_at = loop.time()
+        self.time: Callable[[], float] = monotonic if type(loop) in plain_loops else loop.time
+        self.started_at = self.time()
         self.attempts: list[Attempt] = []
 
     def sink(self, event: Event) -> None:

@@ -101,14 +101,14 @@ class Wheel:
     def __len__(self) -> int:
         return len(self._live)
 
-    def add(self, entry: Expiring, loop: asyncio.AbstractEventLoop) -> float:
+    def add(self, entry: Expiring, loop: asyncio.AbstractEventLoop, now: float) -> float:
         """Fire *entry* after the delay unless it is discarded first; return when that will be."""
         if loop is not self._loop:  # asyncio.run a second time: the old loop's timers died with it
             one_loop_at_a_time(self._loop, "timed")
             self._loop = loop
             self._live = {}
             self._armed = False
-        self._live[entry] = when = loop.time() + self.seconds
+        self._live[entry] = when = now + self.seconds
         if not self._armed:
             self._armed = True
             loop.call_at(when, self._tick, loop)

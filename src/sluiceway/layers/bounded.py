@@ -50,7 +50,7 @@ class _State:
         self.room = WaitingRoom(self.places, queue.open())
 
     def busy(self) -> bool:
-        return self.places.held > 0 or bool(self.room.queue)
+        return self.places.held > 0 or self.room.occupied
 
     def snapshot(self) -> BoundSnapshot:
         return BoundSnapshot(self.key, int(self.places.held), int(self.places.limit), len(self.room))
@@ -103,23 +103,23 @@ class bounded(Layer):
             self._refuse_reentry(call, state)
         places = state.places
         room = state.room
-        if room.queue or places.held >= places.limit:
+        if room.occupied or places.held >= places.limit:
             await self._wait(call, state)
         else:
             places.held += 1
             if run.detailed:
-                self._report(call, state, run.loop.time(), granted=True, depth=0)
+                self._report(call, state, run.time(), granted=True, depth=0)
         try:
             return await proceed(call)
         finally:
             places.held -= 1
-            if room.queue:
+            if room.occupied:
                 room.serve()
 
     async def _wait(self, call: Call, state: _State) -> None:
         run = call.run
         room = state.room
-        since = run.loop.time()
+        since = run.time()
         depth = len(room)
         if depth == 0 and room.try_acquire(1, since):  # only dead waiters stood in the way
             return
@@ -134,7 +134,7 @@ class bounded(Layer):
         try:
             granted = await room.wait(1, run.loop, call, queueing.patience)
         finally:
-            run.waited(f"{self.name} wait", since, run.loop.time())
+            run.waited(f"{self.name} wait", since, run.time())
             self._report(call, state, since, granted=granted, depth=depth)
         if not granted:
             raise self._refused(call, state, BoundExceeded, f"no place within max_wait={queueing.max_wait:g} s")
@@ -142,13 +142,13 @@ class bounded(Layer):
     def _refused(self, call: Call, state: _State, kind: type[Rejected], why: str) -> Rejected:
         where = "" if state.key is None else f" for {state.key!r}"
         error = kind(f"{self.name}({self._limit}){where}: {why}", layer=self.name)
-        now = call.run.loop.time()
+        now = call.run.time()
         call.report(CallRejected(now, call, self.name, error))
         return error
 
     def _report(self, call: Call, state: _State, since: float, *, granted: bool, depth: int) -> None:
         places = state.places
-        now = call.run.loop.time()
+        now = call.run.time()
         attributes = {
             "sluiceway.bounded.limit": places.limit,
             "sluiceway.bounded.in_flight": places.held,

@@ -134,7 +134,7 @@ class circuit_breaker(Layer):
             began = 0.0
             permit = circuit.live
         else:
-            began = loop.time()
+            began = run.time()
             permit = self._admit(call, state, began)
         if run.detailed:
             self._report(call, state, None)
@@ -146,7 +146,7 @@ class circuit_breaker(Layer):
             result = await proceed(call)
         except BaseException as error:
             if _still_to_judge(run, mine):
-                _failed(circuit, permit, loop.time(), error)
+                _failed(circuit, permit, run.time(), error)
                 if circuit.transitions:
                     self._tell(call, state)
             raise
@@ -154,7 +154,7 @@ class circuit_breaker(Layer):
             run.at_first_item = others
         if mine[0] is _first_item:
             mine[0] = _judged
-            now = loop.time()
+            now = run.time()
             circuit.success(permit, now, now - began)
             if circuit.transitions:
                 self._tell(call, state)
@@ -176,11 +176,11 @@ class circuit_breaker(Layer):
         error = CircuitOpen(f"{self.name}{where} is {state}: {again}", layer=self.name, retry_after=refusal.retry_after)
         if call.run.listening:
             self._report(call, state, error)
-        call.report(CallRejected(call.run.loop.time(), call, self.name, error))
+        call.report(CallRejected(call.run.time(), call, self.name, error))
         return error
 
     def _report(self, call: Call, state: BreakerState, error: CircuitOpen | None) -> None:
-        now = call.run.loop.time()
+        now = call.run.time()
         attributes = {"sluiceway.circuit_breaker.state": state.circuit.state}
         call.report(Phase(now, call, now, self.name, "circuit check", attributes, error))
 
@@ -252,7 +252,7 @@ def _first_item(mine: list[Any]) -> None:
     """The first item of a stream has come: that is the verdict."""
     mine[0] = _judged
     _, _, layer, call, state, permit, began = mine
-    now = call.run.loop.time()
+    now = call.run.time()
     state.circuit.success(permit, now, now - began)
     if state.circuit.transitions:
         layer._tell(call, state)  # noqa: SLF001 - our own class

@@ -85,7 +85,7 @@ class LimitState:
 
     def busy(self) -> bool:
         """Whether it must be kept: somebody waits or holds a permit."""
-        return bool(self.room.queue) or self.in_flight > 0
+        return self.room.occupied or self.in_flight > 0
 
     def learn(self, headers: Mapping[str, str], now: float, *, raises: bool) -> None:
         """Lower the levels to what *headers* say remains; with *raises* lift them to that, less what is in flight."""

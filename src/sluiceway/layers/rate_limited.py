@@ -158,8 +158,8 @@ class rate_limited(Layer):
         if run.loop is not state.loop:
             state.move_to(run.loop)
         costs = self._costs(call, state) if self._counts_tokens else self._one_request
-        now = run.loop.time()
-        if state.room.queue or state.limiter.take(costs, now) != 0.0:
+        now = run.time()
+        if state.room.occupied or state.limiter.take(costs, now) != 0.0:
             now = await self._wait(call, state, costs, now)
         elif run.detailed:
             self._report(call, state, costs, now, granted=True, depth=0)
@@ -213,7 +213,7 @@ class rate_limited(Layer):
         try:
             granted = await room.wait(costs, run.loop, call, self._queueing.patience)
         finally:
-            now = run.loop.time()
+            now = run.time()
             run.waited(_WAIT, since, now)
             self._report(call, state, costs, since, granted=granted, depth=depth)
         if not granted:
@@ -256,7 +256,7 @@ class rate_limited(Layer):
     ) -> None:
         """Settle what *call* took at *at*, learn from the answer, and serve those who wait."""
         run = call.run
-        now = run.loop.time()
+        now = run.time()
         limiter = state.limiter
         attempts = run.attempts[sent:]
         if self._counts_in_flight:
@@ -271,7 +271,7 @@ class rate_limited(Layer):
                 self._settlement.settle(call, state, costs, attempts, fault, at, now)
             if self._learns:
                 self._learn(call, state, attempts[-1].headers, fault, now)
-        if state.room.queue:
+        if state.room.occupied:
             state.room.serve()
 
     def _learn(
@@ -295,7 +295,7 @@ class rate_limited(Layer):
     def _report(
         self, call: Call, state: LimitState, costs: Sequence[float], since: float, *, granted: bool, depth: int
     ) -> None:
-        now = call.run.loop.time()
+        now = call.run.time()
         levels = state.limiter.levels(now)
         i = state.tightest(costs, levels)
         spec = self._specs[i]
@@ -347,7 +347,7 @@ class rate_limited(Layer):
         now = state.room.time()
         actual = costs_of(self._specs, 0, (0, 0)) if tokens is None else costs_of(self._specs, 1, split(tokens))
         self._settlement.to(state, costs, actual, at, now)
-        if state.room.queue:
+        if state.room.occupied:
             state.room.serve()
 
     def leave(self, state: LimitState, now: float) -> None:
@@ -355,7 +355,7 @@ class rate_limited(Layer):
         state.in_flight -= 1
         if state.places is not None:
             state.places.give(1, now)
-        if state.room.queue:
+        if state.room.occupied:
             state.room.serve()
 
     @property

@@ -108,7 +108,7 @@ class retry_jitter(Layer):
         budget = self.budget
         budget.calls += 1  # enter() and leave(), written out: as methods they are a third of what the layer costs
         try:
-            began = run.loop.time()
+            began = run.time()
             try:
                 result = await proceed(call)
             except Exception as error:
@@ -130,7 +130,7 @@ class retry_jitter(Layer):
         """Report the final decision about *call*, if somebody wants such detail."""
         run = call.run
         if run.detailed:
-            now = run.loop.time()
+            now = run.time()
             attributes = {"sluiceway.retry.attempts": tries, "sluiceway.retry.reason": reason}
             run.sink(Phase(now, call, now, self.name, "retry check", attributes))
 
@@ -139,7 +139,7 @@ class retry_jitter(Layer):
         last = call.run.last
         if last is not None and last.sdk_retries and not self._told_of_sdk:
             self._told_of_sdk = True
-            call.report(SdkRetries(call.run.loop.time(), call, last.sdk_retries))
+            call.report(SdkRetries(call.run.time(), call, last.sdk_retries))
 
     @property
     def attempts(self) -> int:

@@ -65,7 +65,7 @@ class Retrying:
             try:
                 try:
                     await self._back_off()
-                    self._attempt_began = call.run.loop.time()
+                    self._attempt_began = call.run.time()
                     self._tries += 1
                     result = await proceed(call.again(self._number))
                 finally:
@@ -84,7 +84,7 @@ class Retrying:
         If not, the decision is reported and, unless *error* was simply none to retry, noted on it.
         """
         call = self._call
-        now = call.run.loop.time()
+        now = call.run.time()
         self._layer.note_sdk_retries(call)
         found = classify(error)
         status = "" if found.status is None else f" {found.status}"
@@ -154,13 +154,13 @@ class Retrying:
     async def _back_off(self) -> None:
         call = self._call
         run = call.run
-        since = run.loop.time()
+        since = run.time()
         run.phase = ("backoff", since)
         try:
             await sleep(self._delay)
         finally:
             cause, self._cause = self._cause, None  # its traceback leads back to us
-            now = run.loop.time()
+            now = run.time()
             run.waited("backoff", since, now)
             attributes = {
                 "sluiceway.retry.delay": self._delay,

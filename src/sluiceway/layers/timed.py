@@ -86,7 +86,7 @@ class timed(Layer):
         loop = run.loop
         task = task_of(loop)
         scope = Scope(run, None if task is run.task else task)
-        when = wheel.add(scope, loop)
+        when = wheel.add(scope, loop, run.time())
         before = run.deadline
         if before is None or when < before:
             run.deadline = when
@@ -108,7 +108,7 @@ class timed(Layer):
 
     async def _measure(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call* without a limit on the whole, and report how long it took."""
-        started = call.run.loop.time()
+        started = call.run.time()
         try:
             return await proceed(call)
         finally:
@@ -144,7 +144,7 @@ class timed(Layer):
 
     def _report(self, call: Call, began: float, limit: float | None, error: TimedOut | None) -> None:
         run = call.run
-        now = run.loop.time()
+        now = run.time()
         attributes: dict[str, Any] = {"sluiceway.timed.elapsed": now - began}
         if limit is not None:
             attributes["sluiceway.timed.limit"] = limit
@@ -190,28 +190,28 @@ class _ItemClock(Scope):
     @property
     def began(self) -> float:
         """When the wait would have begun without a pause."""
-        return (self.run.loop.time() if self._since is None else self._since) - self._waited
+        return (self.run.time() if self._since is None else self._since) - self._waited
 
     def resume(self) -> None:
         """Somebody waits."""
         if self._since is not None or self.fired:
             return
         loop = self.run.loop
-        self._since = loop.time()
+        self._since = now = self.run.time()
         wheel = self._wheel
         if wheel is None:
             return
         if self._waited:  # the rest of a wait is not one of the wheel's equal delays
             self._timer = loop.call_later(wheel.seconds - self._waited, self.fire)
         else:
-            wheel.add(self, loop)
+            wheel.add(self, loop, now)
 
     def pause(self) -> None:
         """Nobody waits."""
         since = self._since
         if since is None:
             return
-        self._waited += self.run.loop.time() - since
+        self._waited += self.run.time() - since
         self._since = None
         timer, self._timer = self._timer, None
         if timer is not None:

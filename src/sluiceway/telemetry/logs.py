@@ -39,8 +39,8 @@ WARNINGS: Final = frozenset(
 )
 """Events that are worth a line even when nobody listens; a circuit that closes is told at INFO."""
 
-_standard: Final = logging.getLogger("sluiceway")
-_standard.addHandler(logging.NullHandler())
+standard_log: Final = logging.getLogger("sluiceway")
+standard_log.addHandler(logging.NullHandler())
 _TAKEN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 """What a record has already: an attribute of the same name would be an error."""
 
@@ -85,7 +85,7 @@ def _structured() -> bool:
 def told() -> bool:
     """Whether finished calls would get a line; asked at the start of every call, never raises."""
     if "structlog" not in sys.modules:
-        return log.on and _standard.isEnabledFor(INFO)
+        return log.on and standard_log.isEnabledFor(INFO)
     try:
         return enabled(INFO)
     except Exception as error:  # noqa: BLE001 - the application's own configuration of structlog
@@ -98,7 +98,7 @@ def enabled(level: int) -> bool:
     if not log.on:
         return False
     if not _structured():
-        return _standard.isEnabledFor(level)
+        return standard_log.isEnabledFor(level)
     bound = log.bound()
     asked = getattr(bound, "is_enabled_for", None) or getattr(bound, "isEnabledFor", None)
     return True if asked is None else bool(asked(level))
@@ -127,7 +127,7 @@ def write(level: int, text: str, fields: Mapping[str, Any]) -> None:
     else:
         tail = " ".join(f"{name}={_short(value)}" for name, value in said.items())
         extra = {name: value for name, value in said.items() if name not in _TAKEN}
-        _standard.log(level, "%s: %s", text, tail, extra=extra)
+        standard_log.log(level, "%s: %s", text, tail, extra=extra)
 
 
 def broken(sink: Any, error: Exception) -> None:
@@ -135,7 +135,7 @@ def broken(sink: Any, error: Exception) -> None:
     owner = getattr(sink, "__self__", None)
     name = getattr(sink, "__qualname__", type(sink).__qualname__)
     if log.once(f"{name} {id(owner) if owner is not None else id(sink)}"):
-        _standard.error("%s raised and was passed over (told once)", name, exc_info=error)
+        standard_log.error("%s raised and was passed over (told once)", name, exc_info=error)
 
 
 def _short(value: Any) -> str:
