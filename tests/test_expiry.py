@@ -143,7 +143,7 @@ def test_the_next_event_loop_finds_it_empty():
 
     async def wait():
         await asyncio.sleep(0.5)
-        wheel.add(Entry(log, "new"), asyncio.get_running_loop(), 0.0)
+        wheel.add(Entry(log, "new"), asyncio.get_running_loop(), 0.5)
         await asyncio.sleep(5)
 
     run(leave())

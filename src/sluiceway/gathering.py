@@ -67,8 +67,10 @@ class Item(Generic[T, R]):
         """The session that the item belongs to."""
         return self._gathering.session
 
+    drains = False  # it is for sessions to refuse calls
+
     def admit(self, call: Call) -> None:
-        """Let every call begin: it is for sessions to refuse."""
+        """Let every call begin."""
 
     def hear(self, event: Event) -> None:
         """Count the attempts of the item's calls, and their tokens."""

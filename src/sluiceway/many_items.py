@@ -77,6 +77,9 @@ class ManyItems(ABC):
     hear: Callable[[Event], None]
     """Who is told of each event of the session's calls; calls ask for it once, when they start."""
 
+    drains: bool
+    """Whether `admit` may refuse."""
+
     def __init__(self) -> None:
         self._gatherings: set[Gathering[Any, Any]] = set()
 

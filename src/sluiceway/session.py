@@ -86,7 +86,7 @@ class Session(ManyItems):
         self._statistics: Statistics | None = None
         self._started_at = 0.0
         self._ended_at: float | None = None
-        self._drains = False
+        self.drains = False
         self._quiet = asyncio.Event()
         self.hear = _pass_over
         self.counter: Statistics | None = None
@@ -94,7 +94,7 @@ class Session(ManyItems):
     def __repr__(self) -> str:
         if self._statistics is None:
             return f"<Session {self.id}, not entered>"
-        state = "ended" if self._ended_at is not None else "draining" if self._drains else "open"
+        state = "ended" if self._ended_at is not None else "draining" if self.drains else "open"
         return f"<Session {self.id}, {state}, {self._statistics.in_flight} in flight>"
 
     # ------------------------------------------------------------------ its life
@@ -189,7 +189,7 @@ class Session(ManyItems):
         Raises:
             SessionClosed: the session drains.
         """
-        if self._drains:
+        if self.drains:
             parent = call.run.parent
             inside = parent is not None and parent.started_at >= self._started_at
             if not inside and not any(isinstance(scope, Item) and scope.session is self for scope in scopes.get()):
@@ -253,7 +253,7 @@ class Session(ManyItems):
         timeout = optional_seconds(limit, "limit", zero=True)
         self._require_open(draining=True)
         assert self._statistics is not None
-        self._drains = True
+        self.drains = True
         for gathering in list(self._gatherings):
             gathering.refuse()
         self._statistics.on_idle = self._idle
@@ -281,7 +281,7 @@ class Session(ManyItems):
             raise RuntimeError(f"{self!r}: write `async with` it first")
         if self._ended_at is not None:
             return SessionClosed(f"{self._called} has ended and takes no new calls")
-        return SessionClosed(f"{self._called} drains and takes no new calls") if self._drains else None
+        return SessionClosed(f"{self._called} drains and takes no new calls") if self.drains else None
 
     def rests(self, gathering: Gathering[Any, Any]) -> None:
         """None of the items of *gathering* runs."""

@@ -24,6 +24,8 @@ class Hears:
         self.events = []
         self.order = order
 
+    drains = True
+
     def admit(self, call):
         if self.closed:
             raise SessionClosed(f"{self.id} is closed")

@@ -68,6 +68,8 @@ async def test_every_line_of_a_call_is_found_from_its_trace_call_and_session(str
     class Session:
         id = "nightly-1"
 
+        drains = True
+
         def admit(self, call): ...
 
         def hear(self, event): ...

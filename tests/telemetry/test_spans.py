@@ -111,6 +111,8 @@ async def test_a_call_inside_a_session_says_so(spans):
         def __init__(self, name):
             self.id = name
 
+        drains = True
+
         def admit(self, call): ...
 
         def hear(self, event): ...

@@ -47,8 +47,11 @@ class Scope(Protocol):
     the counter is told of the call's start and end, and finds the attempts in its record.
     """
 
+    drains: bool
+    """Whether `admit` is to be asked."""
+
     def admit(self, call: Call) -> None:
-        """Let *call* begin.
+        """Let *call* begin, or not; asked while it `drains`.
 
         It only decides: another scope may still refuse, so counting begins with `CallStarted`. Nothing is awaited
         between the two.
@@ -178,7 +181,8 @@ def observe(run: Run, call: Call) -> None:
     if not (others or heard):
         return  # what is worth a warning goes to the log all the same: see `Run.sink`
     for scope in heard:
-        scope.admit(call)
+        if scope.drains:
+            scope.admit(call)
     if not others and len(heard) == 1:
         _sole.listen(run, heard[0])
         return

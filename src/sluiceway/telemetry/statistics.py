@@ -166,14 +166,18 @@ class Statistics:
             self._call_finished(CallFinished(at, call, outcome_of(error), error, at - run.started_at))
             return
         attempt = attempts[0]
-        model = model_of(call, attempt)
-        tally = self._models.of(model)
         usage = attempt.usage
-        if usage is None and attempt.first_item_at is None and not attempt.contained:
-            tally.attempts += 1
-            tally.unmetered += 1
-        elif not attempt.contained:
-            tally.end_attempt(attempt, usage, None if usage is None else self._cost(model, usage, attempt))
+        if usage is None and attempt.reader is None:
+            model = call.kwargs.get("model")  # as `model_of` would find
+            tally = self._models.by_name[model if type(model) is str else None]
+            if not attempt.contained:
+                tally.attempts += 1
+                tally.unmetered += 1
+        else:
+            model = model_of(call, attempt)
+            tally = self._models.by_name[model]
+            if not attempt.contained:
+                tally.end_attempt(attempt, usage, None if usage is None else self._cost(model, usage, attempt))
         self.in_flight -= 1
         self.last_at = at
         minute = self.last_minute

@@ -99,21 +99,21 @@ class _ByName(dict["str | None", Tally]):
 class Tallies:
     """Tallies by name, at most `MOST`; those without a name have one of their own."""
 
-    __slots__ = ("_by_name",)
+    __slots__ = ("by_name",)
 
     def __init__(self) -> None:
-        self._by_name = _ByName({None: Tally()})
+        self.by_name = _ByName({None: Tally()})
 
     def of(self, name: str | None) -> Tally:
         """Return the tally of *name*, or that of all who came too late."""
-        return self._by_name[name]
+        return self.by_name[name]
 
     def __iter__(self) -> Iterator[Tally]:
-        return iter(self._by_name.values())
+        return iter(self.by_name.values())
 
     def figures(self) -> dict[str, Figures]:
         """Return the figures of every name that calls ended for, the most calls first."""
-        found = {name: figures((tally,)) for name, tally in self._by_name.items() if name is not None}
+        found = {name: figures((tally,)) for name, tally in self.by_name.items() if name is not None}
         seen = {name: each for name, each in found.items() if each.calls or each.attempts}
         return dict(sorted(seen.items(), key=lambda pair: -pair[1].calls))
 
