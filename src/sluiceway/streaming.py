@@ -25,6 +25,7 @@ from .call import Attempt, Call, Run, current
 from .errors import TimedOut
 from .events import FirstItem
 from .providers.stream_usage import StreamUsage
+from .tasks import task_of
 
 if TYPE_CHECKING:
     import contextvars
@@ -103,9 +104,10 @@ def drive_on(context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], 
     return out
 
 
-async def emit_to_reader(item: Any) -> None:
+@types.coroutine
+def emit_to_reader(item: Any) -> Generator[Signal, None, None]:
     """Hand *item* to the reader and stay suspended until the next one is asked for."""
-    await _signal(Item(item))
+    yield Item(item)
 
 
 no_streams: Final[set[type]] = set()
@@ -259,17 +261,24 @@ class Pump:
         if run.watches is not None:
             for watch in run.watches:
                 watch.resume()
+        coroutine = self._coroutine
         try:
-            out = await drive(run.context, self._coroutine)
-            while isinstance(out, Opened):  # a retry before the first item
-                self._swap(out.value)
-                out = await drive(run.context, self._coroutine)
+            try:
+                out = run.context.run(coroutine.send, None)
+            except StopIteration as stop:
+                out = stop.value
+            else:
+                if type(out) is not Item:  # it waits; an item that was there already needs no driver
+                    out = await drive_on(run.context, coroutine, out)
+                    while isinstance(out, Opened):  # a retry before the first item
+                        self._swap(out.value)
+                        out = await drive(run.context, coroutine)
         except BaseException as failure:
             self._over(failure)
             raise
         finally:
             self._release()
-        if isinstance(out, Item):
+        if type(out) is Item:
             return out.value
         self._returned(out)
         raise StopAsyncIteration
@@ -312,7 +321,7 @@ class Pump:
         run = self.run
         if run.task is not None:
             raise RuntimeError("the stream is being read by another task")
-        run.task = task = asyncio.current_task(run.loop)
+        run.task = task = task_of(run.loop)
         run.base = 0 if task is None else task.cancelling()
 
     def _release(self) -> None:
