@@ -201,6 +201,8 @@ async def test_max_queue_refuses_whom_the_queue_does_not_hold():
         ({"rpm": True}, TypeError, "rpm=True"),
         ({"requests": 5}, ValueError, "needs its window"),
         ({"rpm": 5, "algorithm": "leaky"}, ValueError, "token_bucket, sliding_window, gcra"),
+        ({"rpm": 5, "policy": "cohere"}, ValueError, "generic, openai, azure, anthropic"),
+        ({"rpm": 5, "counter": "guess"}, ValueError, "guess"),
         ({"rpm": 5, "settle": "never"}, ValueError, "'usage' or 'reserve'"),
         ({"rpm": 5, "burst": "soon"}, ValueError, "burst='soon'"),
         ({"rpm": 5, "tokens": 3}, TypeError, "tokens=3"),
@@ -313,6 +315,25 @@ async def test_input_and_output_limits_settle_apart():
     limiter = rate_limited(input_tpm=6_000_000, output_tpm=6_000_000, tokens=lambda call: (500, 500))
     await limiter(ScriptedProvider(completion("x", prompt_tokens=20, completion_tokens=800)))("x")
     assert (90_000 - 20, 90_000 - 800) == (level(limiter, "input_tpm"), level(limiter, "output_tpm"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "reserved", "charged"),
+    [("generic", 110, 70), ("openai", 100, 100), ("azure", 110, 110), ("anthropic", 110, 60)],
+)
+async def test_each_provider_charges_in_its_own_way(policy, reserved, charged):
+    """What counts at the door and what in the end is the provider's policy, for the same call and usage."""
+    seen = []
+    spy = Spy()
+    limiter = rate_limited(tpm=6_000_000, policy=policy, counter="characters")
+    answer = completion("x", prompt_tokens=20, completion_tokens=50, cached_tokens=10)
+
+    async def provider(**_):
+        seen.append(90_000 - round(level(limiter)))
+        return answer
+
+    await Pipeline(spy, limiter)(provider)(prompt="x" * 40, max_tokens=100)
+    assert (reserved, charged) == (seen[0], 90_000 - round(level(limiter)))
 
 
 async def test_hints_name_the_expected_tokens():

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from sluiceway.admission import Discipline, WaitingRoom
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
 from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec, nearest, with_places
-from sluiceway.layers.token_costs import Estimator
 from sluiceway.providers.headers import read_limits
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.in_flight import InFlight
     from sluiceway.algorithms.limiter import Limiter
-    from sluiceway.providers.counters import TokenCounter
+    from sluiceway.layers.token_costs import Estimator
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds that a provider may pause a key at the most; a lying Retry-After must not stop a fleet."""
@@ -58,14 +57,14 @@ class LimitState:
         places: InFlight | None,
         queue: Discipline,
         slack: float,
-        counter: TokenCounter | None,
+        estimator: Estimator,
     ) -> None:
         self.key = key
         self.specs = specs
         self.places = places
         self.limiter = with_places(limiter, places)
         self.room = WaitingRoom(self.limiter, queue.open(), slack)
-        self.estimator = Estimator(counter)
+        self.estimator = estimator
         self.in_flight = 0
         self.paused_until = float("-inf")
         self.loop: asyncio.AbstractEventLoop | None = None

@@ -15,8 +15,10 @@ from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build,
 from sluiceway.layers.limit_state import LimitState, RateSnapshot
 from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
-from sluiceway.layers.settling import Settlement, costs_of
+from sluiceway.layers.settling import NOTHING, Settlement, costs_of
+from sluiceway.layers.token_costs import Estimator, charge
 from sluiceway.order import Role
+from sluiceway.providers.charging import ANTHROPIC, AZURE, GENERIC, OPENAI
 from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import Classification, Fault, classify
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BURST: Final = "0.9s"  # a bucket as large as the server's meets refusals at its edge
+_POLICIES: Final = {policy.name: policy for policy in (GENERIC, OPENAI, AZURE, ANTHROPIC)}
+_COUNTERS: Final = ("auto", "exact", "characters")
 _WAIT: Final = "rate limit wait"
 
 
@@ -64,6 +68,9 @@ class rate_limited(Layer):
             else by characters; "exact" insists on it; "characters" does without.
         settle: "usage" replaces the estimate by the usage; "reserve" keeps it, for providers that charge what was
             reserved.
+        policy: how the provider charges tokens at the door and afterwards, see `providers.charging`: "generic" reserves
+            input and output and settles to the usage; "openai" and "azure" charge no less than was reserved;
+            "anthropic" does not count `max_tokens` nor input that comes from the cache.
         by: a function of the `Call` that returns a key; each key has these limits of its own.
         max_wait: how long a call may wait; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
@@ -99,6 +106,7 @@ class rate_limited(Layer):
         tokens: TokenCount | None = None,
         counter: Literal["auto", "exact", "characters"] = "auto",
         settle: Literal["usage", "reserve"] = "usage",
+        policy: Literal["generic", "openai", "azure", "anthropic"] = "generic",
         by: By | None = None,
         max_wait: Duration | None = None,
         max_queue: int | None = None,
@@ -124,6 +132,10 @@ class rate_limited(Layer):
             raise ValueError(f"algorithm={algorithm!r} must be one of {', '.join(ALGORITHMS)}")
         if settle not in ("usage", "reserve"):
             raise ValueError(f"settle={settle!r} must be 'usage' or 'reserve'")
+        if counter not in _COUNTERS:
+            raise ValueError(f"counter={counter!r} must be one of {', '.join(_COUNTERS)}")
+        if policy not in _POLICIES:
+            raise ValueError(f"policy={policy!r} must be one of {', '.join(_POLICIES)}")
         if tokens is not None and not callable(tokens):
             raise TypeError(f"tokens={tokens!r} must be a function of the Call that returns its tokens")
         self._algorithm = algorithm
@@ -140,14 +152,16 @@ class rate_limited(Layer):
         self._one_request = tuple(1.0 for _ in self._specs)
         self._counts_in_flight = self._raises or self._in_flight is not None or by is not None
         self._settles = self._counts_tokens or self._counts_in_flight
-        self._settlement = Settlement(self._specs, self.name, keep=settle == "reserve")
+        self._policy = _POLICIES[policy]
+        self._settlement = Settlement(self._specs, self.name, self._policy, keep=settle == "reserve")
         self._states = Keyed(self._make, by, LimitState.busy)
         self._one = None if by is not None else self._states.at(None)
 
     def _make(self, key: Hashable) -> LimitState:
         limiter = build(self._specs, self._algorithm, self._burst, self._margin)
         places = None if self._in_flight is None else InFlight(self._in_flight)
-        return LimitState(key, self._specs, limiter, places, self._queueing.discipline, self._slack, self._counter)
+        estimator = Estimator(self._counter, self._policy)
+        return LimitState(key, self._specs, limiter, places, self._queueing.discipline, self._slack, estimator)
 
     # ------------------------------------------------------------------ a call
 
@@ -323,7 +337,7 @@ class rate_limited(Layer):
         Raises:
             CostTooLarge: more than a whole limit; on entering, what a call would raise.
         """
-        return Permit(self, self._states.at(key), self._checked(costs_of(self._specs, 1, split(tokens))))
+        return Permit(self, self._states.at(key), self._checked(costs_of(self._specs, 1, charge(tokens))))
 
     async def take(self, state: LimitState, costs: Sequence[float]) -> float:
         """Take *costs* from *state* for a permit, waiting if need be; return when they were taken."""
@@ -345,7 +359,7 @@ class rate_limited(Layer):
     ) -> None:
         """Settle a permit taken at *at* to *tokens*; None refunds its request too."""
         now = state.room.time()
-        actual = costs_of(self._specs, 0, (0, 0)) if tokens is None else costs_of(self._specs, 1, split(tokens))
+        actual = costs_of(self._specs, 0, NOTHING) if tokens is None else costs_of(self._specs, 1, charge(tokens))
         self._settlement.to(state, costs, actual, at, now)
         if state.room.occupied:
             state.room.serve()
@@ -385,8 +399,3 @@ class rate_limited(Layer):
         if self.keyed:
             parts.append(f"{len(shots)} keys")
         return f"<{super().__repr__()}: {', '.join(parts)}>"
-
-
-def split(tokens: int | tuple[int, int]) -> tuple[float, float]:
-    """Return *tokens* as input and output; a single number counts as input."""
-    return tokens if isinstance(tokens, tuple) else (tokens, 0)

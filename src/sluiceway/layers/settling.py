@@ -13,10 +13,11 @@ never sent (refused inside, no connection)  everything is refunded, the request 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sluiceway.events import Settled
-from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, LimitSpec
+from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec
+from sluiceway.providers.charging import Charge, ChargePolicy
 from sluiceway.providers.errors import Classification, Fault
 
 if TYPE_CHECKING:
@@ -28,23 +29,26 @@ if TYPE_CHECKING:
 _NOT_BILLED = (Fault.RATE_LIMITED, Fault.QUOTA, Fault.OURS_TO_FIX)
 
 
-def costs_of(specs: Sequence[LimitSpec], requests: float, tokens: tuple[float, float]) -> tuple[float, ...]:
-    """Return what *requests* and *tokens* (input, output) take from each limit."""
-    given, made = tokens
-    return tuple(
-        requests if s.unit == REQUESTS else given if s.unit == INPUT else made if s.unit == OUTPUT else given + made
-        for s in specs
-    )
+NOTHING: Final = Charge(0.0, 0.0, 0.0)
+
+_PLACE: Final = {REQUESTS: 0, INPUT: 1, OUTPUT: 2, TOKENS: 3}
+
+
+def costs_of(specs: Sequence[LimitSpec], requests: float, tokens: Charge) -> list[float]:
+    """Return what *requests* and *tokens* take from each limit."""
+    taken = (requests, *tokens)
+    return [taken[_PLACE[spec.unit]] for spec in specs]
 
 
 class Settlement:
-    """How one layer settles; *keep* leaves reservations as they are when usage is known."""
+    """How one layer settles: as *policy* says its provider does; *keep* leaves reservations as they are."""
 
-    __slots__ = ("_keep", "_layer", "_specs")
+    __slots__ = ("_keep", "_layer", "_policy", "_specs")
 
-    def __init__(self, specs: Sequence[LimitSpec], layer: str, *, keep: bool) -> None:
+    def __init__(self, specs: Sequence[LimitSpec], layer: str, policy: ChargePolicy, *, keep: bool) -> None:
         self._specs = specs
         self._layer = layer
+        self._policy = policy
         self._keep = keep
 
     def settle(
@@ -80,15 +84,16 @@ class Settlement:
     ) -> tuple[str, Sequence[float]]:
         used = [attempt.usage for attempt in attempts if attempt.usage is not None]
         if used:
-            given = sum(usage.input_tokens for usage in used)
-            made = sum(usage.output_tokens for usage in used)
-            state.estimator.saw(made / len(used))
-            actual = costs_of(self._specs, 1, (given, made))
-            return ("usage", reserved if self._keep else actual)
+            usage = used[0] if len(used) == 1 else sum(used[1:], used[0])
+            state.estimator.saw(usage.output_tokens / len(used))
+            if self._keep:
+                return ("usage", reserved)
+            actual = costs_of(self._specs, 1, self._policy.settle(usage, NOTHING))
+            return ("usage", actual if self._policy.settles else list(map(max, reserved, actual)))
         if fault is None:
             return ("estimate", reserved)
         if not fault.sent:
-            return ("refund", costs_of(self._specs, 0, (0, 0)))
+            return ("refund", costs_of(self._specs, 0, NOTHING))
         if fault.fault in _NOT_BILLED:
-            return ("refused", costs_of(self._specs, 1, (0, 0)))
+            return ("refused", costs_of(self._specs, 1, NOTHING))
         return ("possibly billed", reserved)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from sluiceway.call import Call
+from sluiceway.providers.charging import GENERIC, Charge, ChargePolicy
 from sluiceway.providers.estimates import estimate
 
 if TYPE_CHECKING:
@@ -21,16 +22,17 @@ _MEMORY = 100  # answers that the running mean looks back on
 class Estimator:
     """Estimates the tokens of one key's calls; remembers how long its answers are."""
 
-    __slots__ = ("_answers", "_counter", "mean_output")
+    __slots__ = ("_answers", "_counter", "_policy", "mean_output")
 
-    def __init__(self, counter: TokenCounter | None = None) -> None:
-        """Count with *counter*; None for characters / 4."""
+    def __init__(self, counter: TokenCounter | None = None, policy: ChargePolicy = GENERIC) -> None:
+        """Count with *counter*, None for characters / 4; charge at the door as *policy* says."""
         self._counter = counter
+        self._policy = policy
         self.mean_output = _FIRST_OUTPUT
         self._answers = 0
 
-    def tokens(self, call: Call, count: TokenCount | None) -> tuple[float, float]:
-        """Return input and output tokens that *call* will probably take.
+    def tokens(self, call: Call, count: TokenCount | None) -> Charge:
+        """Return the tokens that *call* will probably be charged.
 
         In this order: what *count* returns, what `hints(expected_tokens=...)` says, what the arguments tell. Output is
         the call's own limit (`max_tokens`) if it has one, else the running mean of this key's answers, 500 at first.
@@ -39,14 +41,13 @@ class Estimator:
             TypeError: *count* returned neither a number nor a pair of them.
         """
         if count is not None:
-            return _pair(count(call))
+            return charge(count(call))
         expected = call.hints.expected_tokens
         guess = estimate(call.args, call.kwargs, counter=self._counter)
-        output = self.mean_output if guess.output_tokens is None else guess.output_tokens
         if expected is None:
-            return guess.input_tokens, output
+            return self._policy.reserve(guess, self.mean_output)
         given = min(guess.input_tokens, expected)
-        return given, expected - given
+        return Charge(given, expected - given, expected)
 
     def saw(self, output: float) -> None:
         """Remember that an answer had *output* tokens."""
@@ -54,8 +55,13 @@ class Estimator:
         self.mean_output += (output - self.mean_output) / self._answers
 
 
-def _pair(counted: int | tuple[int, int]) -> tuple[float, float]:
+def charge(counted: int | tuple[int, int]) -> Charge:
+    """Return *counted*, a pair of input and output tokens or one number of both, which then counts as input.
+
+    Raises:
+        TypeError: it is neither.
+    """
     numbers = counted if isinstance(counted, tuple) else (counted, 0)
     if len(numbers) != 2 or not all(isinstance(n, (int, float)) and n >= 0 for n in numbers):
         raise TypeError(f"tokens= returned {counted!r}: return a number of at least 0, or a pair of input and output")
-    return numbers
+    return Charge(*numbers, sum(numbers))
