@@ -57,7 +57,7 @@ def test_what_was_billed_and_lost_is_told_apart():
     ledger = provider.books.snapshot(0.0)
     assert (40, 31) == (ledger.input_tokens, ledger.output_tokens)
     assert (30, 15) == (ledger.lost_input_tokens, ledger.lost_output_tokens)
-    assert "40 in, 31 out (30 and 15 lost)" in str(ledger)
+    assert "lost tokens     30 in, 15 out: billed" in str(ledger)
 
 
 def test_waiting_as_told_is_enough_for_an_idle_client():

@@ -47,41 +47,41 @@ NIGHTLY = Stats(
 TABLE = """\
 session nightly   15.2 s   98.1 answers/s   99.3/s in the last 10 s   0.3 % errors in the last minute
 
-calls                           1,500
-  succeeded                     1,492     99.6 %
-  failed                            1    < 0.1 %
-  timed out                         3      0.2 %
-  cancelled                         2      0.1 %
-  in flight                         2
+calls                       1,500
+  succeeded                 1,492     99.6 %
+  failed                        1    < 0.1 %
+  timed out                     3      0.2 %
+  cancelled                     2      0.1 %
+  in flight                     2
 
-attempts                        1,561   61 retries
-tokens                        182,340   3 answers did not say
-  input                       120,000   40,000 cached
-  output                       62,340   1,200 reasoning
-cost                         $0.1234+   12 answers of unknown price left out; 4 failed attempts may be billed
+attempts                    1,561   61 retries
+tokens                    182,340   3 answers did not say
+  input                   120,000   40,000 cached
+  output                   62,340   1,200 reasoning
+cost                     $0.1234+   12 answers of unknown price left out; 4 failed attempts may be billed
 
-                                 mean        p50        p95        p99        max
-latency                        1.21 s      1.1 s      2.3 s      3.4 s     61.2 s
-first item                     310 ms     301 ms     500 ms     812 ms        2 s
+                             mean        p50        p95        p99        max
+latency                    1.21 s      1.1 s      2.3 s      3.4 s     61.2 s
+first item                 310 ms     301 ms     500 ms     812 ms        2 s
 
-waited for                      times       mean    longest   together
-rate_limited                      812     510 ms      2.5 s      414 s
-backoff                            61      1.1 s        4 s       67 s
+waited for                  times       mean    longest   together
+rate_limited                  812     510 ms      2.5 s      414 s
+backoff                        61      1.1 s        4 s       67 s
 
 calls ended with
-TimedOut (total)                    3
-InternalServerError 503             1
+TimedOut (total)                3
+InternalServerError 503         1
 
 attempts failed with
-RateLimitError 429 rate_limit_ex…  60
-InternalServerError 503             5
+RateLimitError 429 rate_limi…  60
+InternalServerError 503         5
 
-model                           calls    success   attempts     tokens       cost        p50        p95
-gpt-4o-mini                     1,400   > 99.9 %      1,450          0    $0.1234      1.1 s      2.2 s
-my-own                             12    100.0 %         12         10    unknown          -          -
+model                       calls    success   attempts     tokens       cost        p50        p95
+gpt-4o-mini                 1,400   > 99.9 %      1,450          0    $0.1234      1.1 s      2.2 s
+my-own                         12    100.0 %         12         10    unknown          -          -
 
-tenant                          calls    success   attempts     tokens       cost        p50        p95
-tenant 0                           20    100.0 %          0          0    $0.0000          -          -
+tenant                      calls    success   attempts     tokens       cost        p50        p95
+tenant 0                       20    100.0 %          0          0    $0.0000          -          -
 """
 
 

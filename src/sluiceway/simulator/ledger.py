@@ -118,6 +118,7 @@ class Ledger:
             ("not answered", self._unanswered()),
             ("by status", ", ".join(f"{status}: {count:,}" for status, count in self.by_status.items()) or "none"),
             ("tokens", self._tokens()),
+            *([("lost tokens", self._lost())] if self.lost_input_tokens else []),
             ("busiest", self._busiest()),
             ("in flight", f"{self.in_flight:,} now, {self.peak_in_flight:,} at most"),
         ]
@@ -132,8 +133,10 @@ class Ledger:
 
     def _tokens(self) -> str:
         share = _share(self.token_utilisation, "of the most that the limit allows")
-        lost = f" ({self.lost_input_tokens:,} and {self.lost_output_tokens:,} lost)" if self.lost_input_tokens else ""
-        return f"{self.input_tokens:,} in, {self.output_tokens:,} out{lost}; metered {self.metered_tokens:,.0f}{share}"
+        return f"{self.input_tokens:,} in, {self.output_tokens:,} out; metered {self.metered_tokens:,.0f}{share}"
+
+    def _lost(self) -> str:
+        return f"{self.lost_input_tokens:,} in, {self.lost_output_tokens:,} out: billed, but not answered in full"
 
     def _busiest(self) -> str:
         requests = f"{self.busiest_accepted:,} accepted, {self.busiest_offered:,} offered in {self.window:g} s"

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from .sketch import Latency
     from .stats import Figures, Stats, Waits
 
-_NAME = 26  # characters of the first column
-_CELL = 11  # of all others
+_NAME = 22  # characters of the first column
+_CELL = 11  # of all others: seven of them make 99, which a terminal of 100 does not break
 _ROWS = 12  # of models, tenants, errors; the rest is counted in one line
 
 
