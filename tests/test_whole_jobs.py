@@ -1,0 +1,20 @@
+"""Whole jobs through the five layers and the real openai client against a real server; `make bench` runs larger ones."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("jobs", Path(__file__).parent / "benchmarks" / "jobs.py")
+jobs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(jobs)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("job", jobs.JOBS)
+async def test_a_job_at_its_limit_loses_nothing_and_is_hardly_refused(job):
+    """Whatever binds, requests or tokens, believed rightly or 10 % too high: all answered, once, next to none refused."""
+    limiter, server = jobs.JOBS[job]
+    ledger, lost = await jobs.run_job(limiter(), server, 300)
+    assert (0, 300, 0) == (lost, ledger.answered, ledger.answered_twice)
+    assert sum(ledger.refusals.values()) <= 300 * 0.1
