@@ -1,0 +1,198 @@
+"""Specifies when two calls are equal."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+import pydantic
+import pytest
+from openai import NOT_GIVEN, AsyncOpenAI
+
+from sluiceway.call import NO_HINTS, Call, Run
+from sluiceway.call_key import call_key
+
+
+async def ask(prompt, model="small", /, *more, temperature=0.0, **kwargs):
+    """Only its signature matters."""
+
+
+async def plain(prompt, model="small", temperature=0.0):
+    """Only its signature matters."""
+
+
+async def other(prompt, model="small", temperature=0.0):
+    """Only its signature matters."""
+
+
+def key(function, *args, **kwargs):
+    loop = asyncio.new_event_loop()
+    try:
+        run = Run(loop, None, copy_context(), (), "a name", None, NO_HINTS)
+        return call_key(Call(function, args, kwargs, None, run, NO_HINTS))
+    finally:
+        loop.close()
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
+    y: object = None
+
+
+class Answer(pydantic.BaseModel):
+    text: str
+
+
+def test_arguments_are_compared_as_bound_and_defaults_count():
+    """However an argument was passed, and whether a default was spelt out, equal calls have one key."""
+    expected = key(plain, "hi")
+    assert expected == key(plain, prompt="hi")
+    assert expected == key(plain, "hi", "small", temperature=0.0)
+    assert expected != key(plain, "hi", "large")
+
+
+def test_a_key_is_the_functions_name_and_a_digest_without_the_prompt():
+    """It may be shown and stored: nothing of the arguments is in clear."""
+    found = key(plain, "a secret")
+    name, _, digest = found.partition(":")
+    assert f"{__name__}.plain" == name
+    assert 64 == len(digest)
+    assert "secret" not in found
+
+
+def test_two_functions_have_different_keys():
+    """Also for the same arguments."""
+    assert key(plain, "hi") != key(other, "hi")
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        (1, 1.0),
+        (1, True),
+        ("1", 1),
+        (None, "null"),
+        ([1, 2], [2, 1]),
+        ({"a": 1}, {"a": 2}),
+        ({1: "a"}, {"1": "a"}),
+        (b"x", "x"),
+        (float("nan"), "nan"),
+        (Point(1), {"x": 1, "y": None}),
+        (Colour.RED, "red"),
+        (Answer, Point),
+        (Answer(text="a"), Answer(text="b")),
+        (Path("a"), "a"),
+    ],
+)
+def test_different_values_have_different_keys(one, another):
+    """Also where JSON alone would not tell them apart."""
+    assert key(plain, one) != key(plain, another)
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ({"a": 1, "b": [1]}, {"b": [1], "a": 1}),
+        ((1, 2), [1, 2]),
+        ({3, 1, 2}, {2, 3, 1}),
+        ({1: "a", 2: "b"}, {2: "b", 1: "a"}),
+        (Point(1, Point(2)), Point(1, Point(2))),
+        (Answer(text="a"), Answer(text="a")),
+        (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)),
+        ({"a": 1, "b": NOT_GIVEN}, {"a": 1}),
+    ],
+)
+def test_equal_values_have_one_key(one, another):
+    """The order of names does not matter, nor which object holds the values."""
+    assert key(plain, one) == key(plain, another)
+
+
+def test_a_shared_part_is_no_circle():
+    """The same list twice in one argument is as two equal ones; a list inside itself is refused."""
+    part = [1]
+    assert key(plain, [part, part]) == key(plain, [[1], [1]])
+    part.append(part)
+    with pytest.raises(TypeError, match="prompt contains itself"):
+        key(plain, part)
+
+
+def test_further_arguments_count_too():
+    """`*args` and `**kwargs`, even where a name is that of a positional parameter."""
+    assert key(ask, "hi", "m", 1) != key(ask, "hi", "m", 2)
+    assert key(ask, "hi", top_p=1) != key(ask, "hi", top_p=2)
+    assert key(ask, "hi", "m", prompt="x") != key(ask, "x", "m", prompt="hi")
+
+
+def test_what_a_partial_holds_counts():
+    """A partial is the function with its arguments."""
+    assert key(plain, "hi", "large") == key(functools.partial(plain, model="large"), "hi")
+
+
+def test_self_is_no_part_of_it():
+    """Two objects' methods have one key for the same arguments."""
+
+    class Bot:
+        async def ask(self, prompt):
+            """Only its signature matters."""
+
+    assert key(Bot().ask, "hi") == key(Bot().ask, "hi")
+
+
+def test_clients_are_no_part_of_it():
+    """What is talked through does not decide what is asked, and its API key least of all."""
+
+    async def through(client, prompt):
+        """Only its signature matters."""
+
+    assert key(through, AsyncOpenAI(api_key="a"), "hi") == key(through, AsyncOpenAI(api_key="b"), "hi")
+
+
+def test_a_stream_to_be_read_is_no_client():
+    """Two recordings of speech are not equal only since both can be closed."""
+
+    async def speech():
+        yield b"a"
+
+    with pytest.raises(TypeError, match="async_generator"):
+        key(plain, speech())
+
+
+def test_arguments_that_no_json_can_show_are_refused_by_name():
+    """The error says which parameter, which type and what to do, but not the value."""
+
+    class Secret:
+        def __repr__(self):
+            return "hunter2"
+
+    with pytest.raises(TypeError, match=r"argument model holds a .*Secret.*key=") as caught:
+        key(plain, "hi", [Secret()])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_wrong_arguments_are_left_for_the_function_to_refuse():
+    """A key never fails for a missing or unknown argument."""
+    assert key(plain) != key(plain, unknown=1)
+
+
+def test_a_function_without_a_signature_is_keyed_by_what_it_was_given():
+    """As some callables written in C have none."""
+
+    class NoSignature:
+        __signature__ = "none"
+
+        async def __call__(self, *args):
+            """Not called."""
+
+    function = NoSignature()
+    assert key(function, 1) == key(function, 1)
+    assert key(function, 1) != key(function, 2)
