@@ -21,7 +21,9 @@ from sluiceway.events import AttemptFinished, CallFinished, FirstItem
 from sluiceway.layer import Layer
 from sluiceway.layers.bounded import bounded
 from sluiceway.layers.timed import timed
-from sluiceway.streaming import Abandoned, BoundStream, Opened, Pump, drive, is_stream, pull
+from sluiceway.pump import Pump
+from sluiceway.readers import BoundStream
+from sluiceway.streaming import Abandoned, Opened, drive, is_stream, pull
 from sluiceway.testing.virtual_time import VirtualTimeLoop
 from spies import Again, Observed, Passing, Spy, Stream, Within
 from stepping import cancel_at_every_step
@@ -1243,6 +1245,95 @@ async def test_a_stream_through_two_decorated_functions_holds_both_permits():
     assert (0, 0) == (held(inner), held(outer))
     assert ["enter", "Abandoned"] == spy.log
     assert opened[0].closed
+
+
+async def test_an_error_thrown_into_an_async_generator_reaches_its_yield():
+    """`athrow` is answered by the generator: with an item, with its end, with the same error or with another."""
+    log, bound = [], bounded(1)
+
+    async def ask():
+        try:
+            while True:
+                try:
+                    yield "item"
+                except KeyError as error:
+                    log.append(error)
+                    yield "answer"
+                except IndexError:
+                    return
+        finally:
+            log.append("closed")
+
+    ask = bind(ask, (Within(60), bound, timed(idle=5)))
+    mine = KeyError("mine")
+    stream = ask()
+    await anext(stream)
+    assert "answer" == await stream.athrow(mine)
+    assert log[0] is mine
+    assert "item" == await stream.asend(None)
+    with pytest.raises(StopAsyncIteration):
+        await stream.athrow(IndexError())
+    assert 0 == held(bound)
+    other = OSError("other")
+    stream = ask()
+    await anext(stream)
+    with pytest.raises(OSError, match="other") as raised:
+        await stream.athrow(other)
+    assert raised.value is other
+    assert other.__context__ is None
+    assert 0 == held(bound)
+    assert [mine, "closed", "closed"] == log
+    with pytest.raises(StopAsyncIteration):
+        await stream.athrow(other)
+    unread = ask()
+    with pytest.raises(OSError, match="other"):
+        await unread.athrow(other)
+    assert ([], None) == await read(unread)
+
+
+async def test_nothing_but_none_can_be_sent_into_an_async_generator():
+    """A value has no way through the layers, and says so."""
+    stream = counting(Passing())()
+    assert 1 == await stream.asend(None)
+    with pytest.raises(TypeError, match="a str cannot be sent into an async generator with layers, only None"):
+        await stream.asend("value")
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (None, "value"),
+        (KeyError("mine"), "KeyError"),
+        (RuntimeError("mine"), "RuntimeError"),
+        (StopAsyncIteration(), "RuntimeError"),  # as Python turns it into one in any async generator
+    ],
+    ids=repr,
+)
+async def test_a_bound_can_hold_a_block_by_contextlibs_asynccontextmanager(error, seen):
+    """`@asynccontextmanager` over a bounded generator holds a place for a block, and its errors pass unchanged."""
+    spy, bound = Spy(), bounded(1)
+
+    @contextlib.asynccontextmanager
+    @bound
+    @spy
+    async def place():
+        yield "a place"
+
+    async def use():
+        async with place() as given:
+            assert ("a place", 1) == (given, held(bound))
+            if error is not None:
+                raise error
+
+    if error is None:
+        await use()
+    else:
+        with pytest.raises(type(error)) as raised:
+            await use()
+        assert raised.value is error
+    assert ["enter", seen] == spy.log
+    assert 0 == held(bound)
 
 
 # ------------------------------------------------------------------ the loop ends first

@@ -23,7 +23,9 @@ from .errors import Rejected, TimedOut
 from .events import AttemptFinished, AttemptStarted, CallFinished, CallStarted
 from .order import warn
 from .providers.usage import usage_of
-from .streaming import BoundStream, Generated, Opened, Pump, drive_on, generate, is_stream, no_streams, pull
+from .pump import Pump
+from .readers import BoundStream, Generated
+from .streaming import Opened, drive_on, generate, is_stream, no_streams, pull
 from .tasks import task_of
 
 if TYPE_CHECKING:
