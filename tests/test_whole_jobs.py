@@ -1,4 +1,4 @@
-"""Whole jobs through the five layers and the real openai client against a real server; `make bench` runs larger ones."""
+"""Whole jobs through the five layers and the openai client against a real server; `make bench` runs larger ones."""
 
 import importlib.util
 from pathlib import Path
@@ -13,7 +13,7 @@ spec.loader.exec_module(jobs)
 @pytest.mark.real
 @pytest.mark.parametrize("job", jobs.JOBS)
 async def test_a_job_at_its_limit_loses_nothing_and_is_hardly_refused(job):
-    """Whatever binds, requests or tokens, believed rightly or 10 % too high: all answered, once, next to none refused."""
+    """Whatever binds, requests or tokens, believed rightly or 10 % too high: all answered, once, few refused."""
     limiter, server = jobs.JOBS[job]
     ledger, lost = await jobs.run_job(limiter(), server, 300)
     assert (0, 300, 0) == (lost, ledger.answered, ledger.answered_twice)

@@ -81,7 +81,7 @@ async def test_a_call_cancelled_at_any_step_leaves_nothing_behind(script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 async def test_a_call_cancelled_at_any_step_while_others_wait_holds_up_nobody(script):
-    """Behind two calls that hold both places a third is cancelled at every step: the fourth still gets its turn."""
+    """Behind two calls that hold both places a third is cancelled at every step: the fourth gets its turn."""
     for step in cancel_at_every_step():
         stack = Stack(*[completion("x", prompt_tokens=5, completion_tokens=5)] * 2, *SCRIPTS[script] * 3)
         stack.provider.latency = 0.5
