@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: demo test check bench coverage format clean
+.PHONY: help demo test check bench coverage format clean
+
+help:                 ## this list
+	@grep -hE "^[a-z]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*## /\t/" | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "sluiceway needs Python 3.11 or newer, this is %d.%d: set PYTHON=..." % v[:2])'
@@ -42,9 +45,9 @@ coverage: $(STAMP)    ## branch coverage of the tests
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage report
 
-format: $(STAMP)
+format: $(STAMP)     ## format the code, apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:
+clean:                ## remove what the other targets made
 	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist build
