@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,20 @@ def pytest_collection_modifyitems(items):
 def _specified(item):
     function = getattr(item, "function", None)
     return function is None or bool((function.__doc__ or "").strip())
+
+
+@pytest.fixture
+def complaints():
+    """What the interpreter complains of where nobody can raise: errors in finalizers, coroutines never awaited."""
+    found = []
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: found.append(unraisable.exc_value)
+    yield found
+    sys.unraisablehook = before
+
+
+@pytest.fixture
+async def loop_complaints(complaints):
+    """The same, and what the event loop complains of: exceptions that no task was there to hear."""
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    return complaints
