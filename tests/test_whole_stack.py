@@ -71,7 +71,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("script", SCRIPTS)
 async def test_a_call_cancelled_at_any_step_leaves_nothing_behind(script):
-    """At every await of a call, cancelled as it waits or as it is woken, every permit, place and reservation returns."""
+    """At every await of a call, cancelled as it waits or as it is woken, all that it took or reserved returns."""
     for step in cancel_at_every_step():
         stack = Stack(*SCRIPTS[script])
         await step(stack.read())
