@@ -21,7 +21,10 @@ def off_by_30_percent():
 
 JOBS = {
     "requests": (lambda: rate_limited(rpm=6_000), BUCKET),
-    "requests, believed 10 % more, refusals count": (lambda: rate_limited(rpm=6_600), {**BUCKET, "refusals_count": True}),
+    "requests, believed 10 % more, refusals count": (
+        lambda: rate_limited(rpm=6_600),
+        {**BUCKET, "refusals_count": True},
+    ),
     "tokens, estimates 30 % off": (lambda: rate_limited(tpm=600_000, tokens=off_by_30_percent()), TOKENS),
     "exact rolling second": (
         lambda: rate_limited(rpm=6_000, window="1s", algorithm="sliding_window"),
@@ -47,7 +50,7 @@ async def run_job(limiter, server, calls):
 
 async def main(calls):
     width = max(map(len, JOBS))
-    print(f"\n{calls:,} calls at 100 a second through the five layers and openai, against a server that meters one second")
+    print(f"\n{calls:,} calls at 100 a second, five layers and openai, against a server that meters one second")
     print(f"{'':{width}} {'offered':>8} {'refused':>8} {'lost':>6} {'of the limit':>13} {'a minute':>9}")
     for name, (limiter, server) in JOBS.items():
         ledger, lost = await run_job(limiter(), server, calls)
