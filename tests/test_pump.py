@@ -10,6 +10,7 @@ from asyncio import CancelledError, current_task
 
 import pytest
 
+from sluiceway.binding import bind
 from sluiceway.call import hints
 from sluiceway.errors import TimedOut
 from sluiceway.layer import Layer
@@ -588,3 +589,31 @@ def test_a_reader_destroyed_with_its_loop_leaves_no_permit(complaints):
     gc.collect()
     assert 0 == held(bound)
     assert [] == [each for each in complaints if "different Context" in str(each)]
+
+
+@pytest.mark.parametrize("kind", ["plain", "returned", "generated"])
+async def test_a_call_that_succeeds_leaves_nothing_to_the_garbage_collector(kind):
+    """No circles of references: thousands of prompts and answers go as soon as they are used."""
+    layers = (Within(60), bounded(1))
+    ask = {
+        "plain": bind(asyncio.sleep, layers),
+        "returned": made_by(*layers)[0],
+        "generated": counting(*layers),
+    }[kind]
+
+    async def use():
+        if kind == "plain":
+            await ask(0)
+        else:
+            async for _ in ask() if kind == "generated" else await ask():
+                pass
+
+    await use()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            await use()
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()

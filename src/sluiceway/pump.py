@@ -166,6 +166,7 @@ class Pump:
 
     def _over(self, error: BaseException | None) -> None:
         self.done = True
+        self.run.pump = None  # or each stream is a circle that only the garbage collector opens
         self._finish(self._call, error)
 
     def _swap(self, stream: Any) -> None:
