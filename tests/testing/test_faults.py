@@ -5,11 +5,8 @@ import inspect
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sluiceway.testing import ScriptedProvider, completion, faulty, openai_error, run, stream
-from sluiceway.testing.faults import _Fates, _shares
 
 
 async def kinds(function, calls):
@@ -69,17 +66,6 @@ async def test_fates_do_not_depend_on_concurrency():
     at_once = await kinds(faulty(ScriptedProvider(), errors={429: 0.5}), 50)
     function = faulty(ScriptedProvider(), errors={429: 0.5})
     assert at_once == [(await kinds(function, 1))[0] for _ in range(50)]
-
-
-@given(st.integers(), st.integers(0, 10**6), st.lists(st.floats(0, 0.25), max_size=2), st.floats(0, 0.5))
-def test_a_fate_is_a_function_of_seed_and_number(seed, number, shares, hang):
-    """The same call has the same fate whatever was asked before, and only a fault with a share befalls it."""
-    table = _shares(dict(zip([ValueError, KeyError], shares, strict=False)), hang, 0)
-    fates = _Fates(table, lambda rng: rng.random(), seed)
-    fate = fates.of(number)
-    fates.of(number + 1)
-    assert fate == fates.of(number)
-    assert fate[1] is None or fate[1] in [fault for fault, share in table if share > 0]
 
 
 @pytest.mark.parametrize("certain", [{"errors": {418: 1}}, {"hang": 1}, {"reset": 1}])

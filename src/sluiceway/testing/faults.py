@@ -8,11 +8,10 @@ import inspect
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
-from sluiceway.durations import Duration, seconds
-from sluiceway.testing.openai_shapes import openai_error
+from sluiceway.algorithms.fates import Fates, Latency, drawn, require_shares
+from sluiceway.providers.openai_errors import openai_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 Fault: TypeAlias = int | Callable[[], BaseException]
-Latency: TypeAlias = Duration | tuple[Duration, Duration] | Callable[[random.Random], float]
 
 
 def faulty(
@@ -56,13 +54,15 @@ def faulty(
     """
     if not callable(function) or inspect.isasyncgenfunction(inspect.unwrap(function)):
         raise TypeError(f"faulty takes a coroutine function, not {function!r}")
-    fates = _Fates(_shares(errors or {}, hang, reset), _draw(latency), seed)
+    fates = Fates(_shares(errors or {}, hang, reset), seed)
+    draw = drawn(latency)
     numbers = itertools.count()
 
     @functools.wraps(function, updated=())
     async def with_faults(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        delay, fault = fates.of(next(numbers))
-        await asyncio.sleep(delay)
+        rng = random.Random()
+        fault = fates.of(next(numbers), rng)
+        await asyncio.sleep(draw(rng))
         if fault == "hang":
             await asyncio.get_running_loop().create_future()
         elif fault is not None and fault != "reset":
@@ -75,36 +75,12 @@ def faulty(
     return with_faults
 
 
-_Fate: TypeAlias = Callable[[], BaseException] | Literal["hang", "reset"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Fates:
-    """What befalls each call, decided by its number."""
-
-    shares: tuple[tuple[_Fate, float], ...]
-    draw: Callable[[random.Random], float]
-    seed: int
-
-    def of(self, number: int) -> tuple[float, _Fate]:
-        """Return the latency in seconds and the fault, if any, of call *number*."""
-        rng = random.Random(f"{self.seed}/{number}")
-        left = rng.random()
-        delay = self.draw(rng)
-        for fault, share in self.shares:
-            left -= share
-            if left < 0:
-                return delay, fault
-        return delay, None
+_Fate: TypeAlias = Callable[[], BaseException] | Literal["hang", "reset"]
 
 
 def _shares(errors: Mapping[Fault, float], hang: float, reset: float) -> tuple[tuple[_Fate, float], ...]:
     named = {f"errors[{fault!r}]": share for fault, share in errors.items()} | {"hang": hang, "reset": reset}
-    for name, share in named.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must be a probability from 0 to 1, not {share!r}")
-    if sum(named.values()) > 1 + 1e-9:
-        raise ValueError(f"all faults together must not be likelier than 1, not {sum(named.values()):g}")
+    require_shares(named)
     return (*((_maker(fault), share) for fault, share in errors.items()), ("hang", hang), ("reset", reset))
 
 
@@ -113,16 +89,6 @@ def _maker(fault: Fault) -> Callable[[], BaseException]:
         return fault
     openai_error(fault)  # a status that is no error fails here, not in some later call
     return functools.partial(openai_error, fault)
-
-
-def _draw(latency: Latency) -> Callable[[random.Random], float]:
-    if isinstance(latency, tuple):
-        low, high = (seconds(bound, "latency", zero=True) for bound in latency)
-        return lambda rng: rng.uniform(low, high)
-    if callable(latency):
-        return latency
-    fixed = seconds(latency, "latency", zero=True)
-    return lambda _: fixed
 
 
 async def _lost(answering: Awaitable[Any]) -> Any:
