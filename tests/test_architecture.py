@@ -25,7 +25,7 @@ ORDER = [
     ["call", "call_key"],
     ["algorithms"],
     ["providers"],
-    ["admission", "keyed"],
+    ["admission", "keyed", "room"],
     ["order"],
     ["streaming"],
     ["pump"],

@@ -64,7 +64,7 @@ async def invoke(call: Call) -> Any:
     run = call.run
     now = run.time()
     attempts = run.attempts
-    run.last = call.record = attempt = Attempt(len(attempts) + 1, now)
+    run.last = call.record = attempt = Attempt(len(attempts) + 1, now, call.kwargs)
     attempts.append(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))
@@ -96,7 +96,7 @@ async def invoke_generator(call: Call) -> None:
     """Call an async generator function once, as an attempt."""
     run = call.run
     now = run.time()
-    run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now)
+    run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now, call.kwargs)
     run.attempts.append(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))
@@ -328,7 +328,7 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
     """Return *function* with *layers* around it, outermost first; layers that it has already stay inside.
 
     Raises:
-        TypeError: *function* is not asynchronous, or not a function.
+        TypeError: *function* is not asynchronous, not a function, or one that a layer cannot stand around.
         ValueError: the same stateful layer would stand twice in the pipeline.
     """
     target: Any = function
@@ -342,6 +342,8 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
         name = name or chain.name
         target = _unbound(target)
     require_async(target)
+    for layer in layers:
+        layer.check_function(target)
     everything = (*layers, *inner)
     warn(name or name_of(target), everything, (layers, inner), stacklevel=3)
     bound = Bound(target, Chain(everything, name))

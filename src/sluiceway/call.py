@@ -166,9 +166,11 @@ class Attempt:
         streamed: whether it opened a stream; `items` counts what came, `first_item_at` when the first did.
         contained: whether it made calls of its own, which then account for its usage.
         facts: what a sink keeps about it, such as its span.
+        asked: the keyword arguments that it was made with, which a layer may have changed; None if unknown.
     """
 
     __slots__ = (
+        "asked",
         "contained",
         "ended_at",
         "error",
@@ -187,8 +189,9 @@ class Attempt:
         "usage",
     )
 
-    def __init__(self, number: int, started_at: float) -> None:
+    def __init__(self, number: int, started_at: float, asked: Mapping[str, Any] | None = None) -> None:
         self.number = number
+        self.asked = asked
         self.started_at = started_at
         self.ended_at: float | None = None
         self.outcome: str | None = None
@@ -396,6 +399,26 @@ class Call:
     def again(self, attempt: int) -> Call:
         """Return a copy of this call for attempt number *attempt*."""
         return Call(self.function, self.args, self.kwargs, self.instance, self.run, self.hints, attempt, self.emit)
+
+    def altered(
+        self,
+        attempt: int,
+        *,
+        function: Callable[..., Any] | None = None,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> Call:
+        """Return a copy for attempt number *attempt* that asks another *function*, or with other arguments."""
+        return Call(
+            self.function if function is None else function,
+            self.args if args is None else args,
+            self.kwargs if kwargs is None else kwargs,
+            self.instance,
+            self.run,
+            self.hints,
+            attempt,
+            self.emit,
+        )
 
     def emitting(self, emit: Callable[[Any], Awaitable[None]]) -> Call:
         """Return a copy of this call whose stream's items go to *emit*, which passes them on to `self.pass_on`."""

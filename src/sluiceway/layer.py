@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from .binding import Chain, bind, chain_of, compose, instance_of, invoke, name_of, require_async, run_call
 from .client import wrap_client
 from .order import Role, amplification, warn
+from .room import FREE, Room
 
 if TYPE_CHECKING:
     from .call import Call, Proceed
@@ -62,6 +63,24 @@ class Layer(ABC):
             return handle(call, proceed)
 
         return step
+
+    def check_function(self, function: Callable[..., Any]) -> None:  # noqa: B027 - most layers refuse none
+        """Refuse to stand around *function*, when it is decorated and not only when it is called.
+
+        A method is shown as it stands in its class, `self` being its first parameter.
+
+        Raises:
+            TypeError: this layer needs something of it that it does not have.
+        """
+
+    def room(self, call: Call, service: float) -> Room:  # noqa: ARG002 - for layers that make callers wait
+        """Return how soon *call* would go on if it came now; takes nothing.
+
+        Args:
+            call: who asks.
+            service: seconds that a call takes on average once it is let through, for layers that wait for leavers.
+        """
+        return FREE
 
     def __call__(self, function: F) -> F:
         """Return *function* with this layer around it, and around the layers that it has already.
@@ -147,6 +166,7 @@ class Pipeline(Layer):
             raise ValueError("name='' must have at least one letter, or be left out")
         self.layers: tuple[Layer, ...] = flat(layers)
         self._chain = Chain(self.layers, name)
+        self._checking = [each for each in self.layers if type(each).check_function is not Layer.check_function]
         warn(name or "Pipeline", self.layers, [flat((layer,)) for layer in layers], stacklevel=2)
 
     @property
@@ -163,6 +183,15 @@ class Pipeline(Layer):
     def chain(self) -> Chain:
         """The layers put together."""
         return self._chain
+
+    def check_function(self, function: Callable[..., Any]) -> None:
+        """Let every layer refuse *function*."""
+        for layer in self._checking:
+            layer.check_function(function)
+
+    def room(self, call: Call, service: float) -> Room:
+        """Return how soon *call* would be through all layers: as the slowest of them says."""
+        return room_in(self.layers, call, service)
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call* through all layers."""
@@ -183,6 +212,7 @@ class Pipeline(Layer):
             raise TypeError("an async generator function has no single result: iterate over pipeline(function)(...)")
         if chain_of(function) is not None:
             return await bind(function, self.layers, self._chain.name)(*args, **kwargs)
+        self.check_function(function)
         name = self._chain.name or name_of(function)
         result: T = await run_call(self._chain, function, name, instance_of(function), args, kwargs)
         return result
@@ -209,6 +239,15 @@ class Pipeline(Layer):
 def flat(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Return *layers* with the layers of pipelines in their place."""
     return tuple(inner for layer in layers for inner in (layer.layers if isinstance(layer, Pipeline) else (layer,)))
+
+
+def room_in(layers: Iterable[Layer], call: Call, service: float) -> Room:
+    """Return how soon *call* would be through all *layers*: the longest wait and the least that is left of them."""
+    wait, left = FREE
+    for layer in layers:
+        other = layer.room(call, service)
+        wait, left = max(wait, other.wait), min(left, other.left)
+    return Room(wait, left)
 
 
 def _is_function(value: object) -> bool:

@@ -78,3 +78,10 @@ def test_without_an_answer_there_is_no_model():
 def test_a_kind_is_a_class_with_status_and_code(error, kind):
     """An error's kind tells what to look up and never what was said."""
     assert kind == kind_of(error)
+
+
+def test_a_model_that_a_layer_asked_for_instead_is_the_attempts():
+    """A fallback asks another model than the caller did; what the attempt was made with counts."""
+    call, attempt = attempted(model="dear", result=completion(model="m"))
+    attempt.asked = {"model": "cheap"}
+    assert "cheap" == model_of(call, attempt)

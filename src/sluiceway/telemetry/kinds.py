@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 def model_of(call: Call, attempt: Attempt | None) -> str | None:
-    """Return the model that *call* asked for, else the one that answered *attempt*; None if neither is known.
+    """Return the model that *attempt* of *call* asked for, else the one that answered; None if neither is known.
 
     An attempt that made calls of its own has no model: theirs have.
     """
-    asked = call.kwargs.get("model")
+    given = call.kwargs if attempt is None or attempt.asked is None else attempt.asked
+    asked = given.get("model")
     if type(asked) is str:
         return asked
     return None if attempt is None or attempt.contained else answering_model(attempt)

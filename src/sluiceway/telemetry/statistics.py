@@ -168,7 +168,7 @@ class Statistics:
         attempt = attempts[0]
         usage = attempt.usage
         if usage is None and attempt.reader is None:
-            model = call.kwargs.get("model")  # as `model_of` would find
+            model = (attempt.asked or call.kwargs).get("model")  # as `model_of` would find
             tally = self._models.by_name[model if type(model) is str else None]
             if not attempt.contained:
                 tally.attempts += 1
