@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -185,3 +186,27 @@ def test_every_layer_is_a_file_of_its_name_and_a_public_name(name):
 def test_every_layer_has_a_test_file(name):
     """Named after it."""
     assert (ROOT / "tests" / "layers" / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", sluiceway.layers.__all__)
+def test_every_layer_has_a_row_in_the_readme(name):
+    """What it does, in the table of layers."""
+    assert re.search(rf"^\| `{name}\(", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sluiceway.layers.__all__)
+def test_every_layer_is_shown_by_a_recipe(name):
+    """A recipe imports it from sluiceway and calls it."""
+    recipes = [ast.parse(file.read_text()) for file in sorted((ROOT / "recipes").glob("*.py"))]
+    assert any(name in imported_names(recipe) & called_names(recipe) for recipe in recipes)
+
+
+def imported_names(tree):
+    """Return what *tree* imports from `sluiceway` itself."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "sluiceway"]
+    return {alias.name for node in nodes for alias in node.names}
+
+
+def called_names(tree):
+    """Return the plain names that *tree* calls."""
+    return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
