@@ -11,6 +11,7 @@ import pytest
 from sluiceway import errors
 from sluiceway.errors import (
     BoundExceeded,
+    BudgetExceeded,
     CircuitOpen,
     CostTooLarge,
     MissingExtra,
@@ -31,6 +32,7 @@ MADE = [
     QueueFull("text", layer="bounded"),
     CostTooLarge("text", layer="rate_limited", cost=9.0, limit=5.0, unit="tokens", window=60.0),
     CircuitOpen("text", layer="circuit_breaker", retry_after=30.0),
+    BudgetExceeded("text", layer="budgeted", unit="usd", cost=2.0, limit=5.0, spent=3.5, reserved=1.0),
     SessionClosed("text"),
     TimedOut("text", limit=5.0, kind="idle", elapsed=5.1, spent={"attempt 1": 5.1}),
     ReentrantUse("text"),
@@ -48,6 +50,7 @@ def test_everything_that_is_raised_is_a_sluiceway_error():
 def test_refusals_are_rejections_and_the_rest_is_not():
     """What was refused before anything was sent is told apart by one class."""
     refusals = {RateLimited, BoundExceeded, QueueFull, CostTooLarge, CircuitOpen, SessionClosed, Rejected}
+    refusals.add(BudgetExceeded)
     assert refusals == {type(error) for error in MADE if isinstance(error, Rejected)}
 
 
@@ -73,7 +76,10 @@ def test_what_each_carries_is_there_as_attributes():
     assert ("bounded", 1.5) == (MADE[1].layer, MADE[1].retry_after)
     assert ("", None) == (Rejected("text").layer, Rejected("text").retry_after)
     assert (9.0, 5.0, "tokens", 60.0) == (MADE[5].cost, MADE[5].limit, MADE[5].unit, MADE[5].window)
-    assert (5.0, "idle", 5.1, {"attempt 1": 5.1}) == (MADE[8].limit, MADE[8].kind, MADE[8].elapsed, MADE[8].spent)
+    limit = next(error for error in MADE if isinstance(error, TimedOut))
+    assert (5.0, "idle", 5.1, {"attempt 1": 5.1}) == (limit.limit, limit.kind, limit.elapsed, limit.spent)
+    budget = next(error for error in MADE if isinstance(error, BudgetExceeded))
+    assert ("usd", 2.0, 5.0, 3.5, 1.0) == (budget.unit, budget.cost, budget.limit, budget.spent, budget.reserved)
 
 
 def test_what_was_spent_is_the_errors_own():

@@ -9,6 +9,7 @@ A provider's own error passes through unchanged; these are what the layers add::
     |   |-- QueueFull               too many calls wait already
     |   |-- CostTooLarge            it costs more than the whole limit: waiting cannot help
     |   |-- CircuitOpen             the circuit is open
+    |   |-- BudgetExceeded          it may cost more than what is left of a budget
     |   `-- SessionClosed           the session drains or has ended
     |-- TimedOut (TimeoutError)     a limit of `timed` or a deadline passed
     |-- ReentrantUse (RuntimeError) a call waits for a permit that itself holds
@@ -82,6 +83,35 @@ class CostTooLarge(Rejected):
 
 class CircuitOpen(Rejected):
     """The circuit is open: the provider failed too often lately, or somebody isolated it by hand."""
+
+
+class BudgetExceeded(Rejected):
+    """The call may cost more than what is left of a budget, or nobody knows what it costs.
+
+    Attributes:
+        unit: `"usd"` or `"tokens"`.
+        cost: what the call would probably take; nan if nobody knows.
+        limit: the whole budget; spent: what of it is gone; reserved: what calls in flight may take.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        layer: str = "",
+        retry_after: float | None = None,
+        unit: str = "",
+        cost: float = 0.0,
+        limit: float = 0.0,
+        spent: float = 0.0,
+        reserved: float = 0.0,
+    ) -> None:
+        super().__init__(message, layer=layer, retry_after=retry_after)
+        self.unit = unit
+        self.cost = cost
+        self.limit = limit
+        self.spent = spent
+        self.reserved = reserved
 
 
 class SessionClosed(Rejected):

@@ -186,3 +186,34 @@ class SdkRetries(Event):
     """The provider's SDK retries under our own retries: they multiply. Reported once."""
 
     retries: int
+
+
+@fact
+class FellBack(Event):
+    """What was asked failed with `cause`, and another is asked instead: names of models or functions."""
+
+    layer: str
+    failed: str
+    to: str
+    cause: BaseException = field(repr=False)
+
+
+@fact
+class PassedOver(Event):
+    """A deployment refused a call or failed it with `cause`; another one gets it if there is one left."""
+
+    layer: str
+    deployment: str
+    cause: BaseException = field(repr=False)
+
+
+@fact
+class BudgetSpent(Event):
+    """A call was charged to a budget, `basis` as in `Settled`; what is spent and still reserved after it, by unit."""
+
+    layer: str
+    key: object = field(repr=False)
+    basis: str
+    spent: Mapping[str, float]
+    reserved: Mapping[str, float]
+    limit: Mapping[str, float]

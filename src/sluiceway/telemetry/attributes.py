@@ -80,6 +80,16 @@ def moment(event: Event) -> tuple[str, dict[str, Value]]:
         return f"circuit {event.new}", changed
     if isinstance(event, events.LimitPaused):
         return "limit paused", {names.LAYER: event.layer, names.PAUSE: event.seconds}
+    if isinstance(event, events.FellBack):
+        return "fallback", {
+            names.LAYER: event.layer,
+            names.FALLBACK_FROM: event.failed,
+            names.FALLBACK_TO: event.to,
+            names.ERROR_TYPE: names.type_name(event.cause),
+        }
+    if isinstance(event, events.PassedOver):
+        passed: dict[str, Value] = {names.LAYER: event.layer, names.DEPLOYMENT: event.deployment}
+        return "deployment passed over", {**passed, names.ERROR_TYPE: names.type_name(event.cause)}
     assert isinstance(event, events.SdkRetries)
     return "sdk retries", {names.SDK_RETRIES: event.retries}
 

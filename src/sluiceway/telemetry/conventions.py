@@ -33,6 +33,11 @@ STATE: Final = "sluiceway.circuit_breaker.state"
 PAUSE: Final = "sluiceway.rate_limit.pause"
 KIND_OF_TOKEN: Final = "sluiceway.tokens.type"  # noqa: S105 - no password
 SDK_RETRIES: Final = "sluiceway.sdk_retries"
+FALLBACK_FROM: Final = "sluiceway.fallback.from"
+FALLBACK_TO: Final = "sluiceway.fallback.to"
+"""On the span of the call: who was asked last, and so answered if the call did well."""
+DEPLOYMENT: Final = "sluiceway.routed.deployment"
+BUDGET_UNIT: Final = "sluiceway.budget.unit"
 
 # ------------------------------------------------------------------ OpenTelemetry's
 

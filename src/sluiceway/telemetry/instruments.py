@@ -22,6 +22,7 @@ class Instruments:
 
     __slots__ = (
         "attempt_duration",
+        "budget_left",
         "call_duration",
         "calls_active",
         "circuit_state",
@@ -29,7 +30,9 @@ class Instruments:
         "concurrency_limit",
         "concurrency_used",
         "cost",
+        "fallbacks",
         "first_item",
+        "passed_over",
         "queue_depth",
         "rate_available",
         "rate_limit",
@@ -53,8 +56,11 @@ class Instruments:
         self.rejections = count("sluiceway.rejections", "{call}", "Refusals by a layer before the provider")
         self.circuit_transitions = count("sluiceway.circuit_breaker.transitions", "{transition}", "By new state")
         self.cost = count("sluiceway.cost", "USD", "By list prices, where they are known")
+        self.fallbacks = count("sluiceway.fallbacks", "{call}", "Calls that another model or function was asked for")
+        self.passed_over = count("sluiceway.routed.passed_over", "{call}", "Refusals and failures of a deployment")
         self.calls_active = meter.create_up_down_counter("sluiceway.calls.active", "{call}", "Calls under way")
         gauge = meter.create_gauge
+        self.budget_left = gauge("sluiceway.budget.left", "{unit}", "What is neither spent nor reserved, by unit")
         self.queue_depth = gauge("sluiceway.queue.depth", "{call}", "Calls that waited before one that came")
         self.rate_limit = gauge("sluiceway.rate_limit.limit", "{unit}", "What the limit allows, by its name")
         self.rate_available = gauge("sluiceway.rate_limit.available", "{unit}", "What it has left")

@@ -33,7 +33,9 @@ WARNINGS: Final = frozenset(
         events.CallRejected,
         events.CircuitChanged,
         events.ErrorRateHigh,
+        events.FellBack,
         events.LimitPaused,
+        events.PassedOver,
         events.SdkRetries,
     }
 )
@@ -235,6 +237,30 @@ def _sdk_retries(event: events.SdkRetries) -> Line:
     return "the provider's SDK retries under our retries: give its client max_retries=0", {"retries": event.retries}
 
 
+def _fell_back(event: events.FellBack) -> Line:
+    return "fallback", {
+        "call": _name(event),
+        "layer": event.layer,
+        "failed": event.failed,
+        "to": event.to,
+        "cause": type_name(event.cause),
+    }
+
+
+def _passed_over(event: events.PassedOver) -> Line:
+    return "deployment passed over", {
+        "call": _name(event),
+        "layer": event.layer,
+        "deployment": event.deployment,
+        "cause": type_name(event.cause),
+    }
+
+
+def _budget_spent(event: events.BudgetSpent) -> Line:
+    left = {f"{unit}_left": limit - event.spent[unit] for unit, limit in event.limit.items()}
+    return "budget spent", {"call": _name(event), "layer": event.layer, "basis": event.basis, **left}
+
+
 _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.AttemptFinished: (DEBUG, _attempt_finished),
     events.FirstItem: (DEBUG, _first_item),
@@ -245,4 +271,7 @@ _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.LimitPaused: (WARNING, _limit_paused),
     events.ErrorRateHigh: (WARNING, _error_rate_high),
     events.SdkRetries: (WARNING, _sdk_retries),
+    events.FellBack: (WARNING, _fell_back),
+    events.PassedOver: (WARNING, _passed_over),
+    events.BudgetSpent: (DEBUG, _budget_spent),
 }

@@ -218,6 +218,31 @@ def _bound_level(to: Instruments, event: events.BoundLevel) -> None:
     to.concurrency_used.set(event.in_flight, labels)
 
 
+def _fell_back(to: Instruments, event: events.FellBack) -> None:
+    labels = metering.labels(
+        names.CALL_NAME, _name(event.call), names.LAYER, event.layer, names.FALLBACK_TO, event.to,
+        names.ERROR_TYPE, type_name(event.cause),
+    )  # fmt: skip
+    to.fallbacks.add(1, labels)
+
+
+def _passed_over(to: Instruments, event: events.PassedOver) -> None:
+    labels = metering.labels(
+        names.CALL_NAME, _name(event.call), names.LAYER, event.layer, names.DEPLOYMENT, event.deployment,
+        names.ERROR_TYPE, type_name(event.cause),
+    )  # fmt: skip
+    to.passed_over.add(1, labels)
+
+
+def _budget_spent(to: Instruments, event: events.BudgetSpent) -> None:
+    name = _name(event.call)
+    for unit, limit in event.limit.items():
+        left = limit - event.spent[unit] - event.reserved[unit]
+        to.budget_left.set(
+            left, metering.labels(names.CALL_NAME, name, names.LAYER, event.layer, names.BUDGET_UNIT, unit)
+        )
+
+
 _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.CallStarted: _call_started,
     events.CallFinished: _call_finished,
@@ -229,4 +254,7 @@ _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.CircuitChanged: _circuit_changed,
     events.LimitLevel: _limit_level,
     events.BoundLevel: _bound_level,
+    events.FellBack: _fell_back,
+    events.PassedOver: _passed_over,
+    events.BudgetSpent: _budget_spent,
 }

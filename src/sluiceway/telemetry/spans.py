@@ -19,7 +19,16 @@ from sluiceway import events
 from sluiceway.errors import SluicewayError
 
 from . import attributes
-from .conventions import ERROR_TYPE, EXCEPTION, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, type_name
+from .conventions import (
+    ERROR_TYPE,
+    EXCEPTION,
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+    FALLBACK_FROM,
+    FALLBACK_TO,
+    type_name,
+)
 from .shortcut import Shortcut, plain
 
 if TYPE_CHECKING:
@@ -234,6 +243,11 @@ class CallTrace:
         name, said = attributes.moment(event)
         self.span.add_event(name, said, self._anchor + int(event.at * 1e9))
 
+    def fell_back(self, event: events.FellBack) -> None:
+        """Note it as a moment, and who is asked now as an attribute of the call, by which it can be found."""
+        self.moment(event)
+        self.span.set_attributes({FALLBACK_FROM: event.failed, FALLBACK_TO: event.to})
+
     def _failed(self, span: Span, error: BaseException, at: int) -> None:
         """Mark *span* as failed with *error*, which is recorded once in the call: where it happened.
 
@@ -272,6 +286,8 @@ CallTrace.draw = {
     events.CircuitChanged: CallTrace.moment,
     events.LimitPaused: CallTrace.moment,
     events.SdkRetries: CallTrace.moment,
+    events.FellBack: CallTrace.fell_back,
+    events.PassedOver: CallTrace.moment,
 }
 
 tracing: Final = Tracing()
