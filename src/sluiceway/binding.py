@@ -271,7 +271,7 @@ class Bound(wrapt.ObjectProxy[Any]):
         self._self_chain = chain
         self._self_binds = _binds(function)
         self._self_method: Bound | None = None
-        start = start_generator if _is_generator(function) else run_call
+        start = start_generator if is_generator(function) else run_call
         self._self_start = (
             _as_method(start, chain, function, name)
             if method
@@ -403,7 +403,8 @@ def _known_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _is_generator(function: Any) -> bool:
+def is_generator(function: Any) -> bool:
+    """Whether a call of *function* is read, not awaited: it returns an async generator."""
     if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(_called(function)):
         return True
     # a plain wrapper around one returns the generator, and is called without `await`
