@@ -10,6 +10,7 @@ import functools
 import inspect
 import pickle
 import traceback
+import types
 import typing
 from asyncio import CancelledError
 from unittest.mock import AsyncMock, MagicMock
@@ -255,6 +256,13 @@ async def test_a_classmethod_gets_its_class_on_either_side_of_the_decorator(name
     for owner, expected in ((K, K), (K(), K), (Sub, Sub), (Sub(), Sub)):
         assert (expected, 1) == await getattr(owner, name)(1)
         assert (expected, (1,), {}) == seen.last
+
+
+async def test_a_decorated_classmethod_knows_its_class_however_python_calls_it():
+    """Python 3.13 hands the class to what a classmethod holds, without asking it to bind itself."""
+    held = K.__dict__["c1"].__func__
+    assert (K, 1) == await types.MethodType(held, K)(1)
+    assert (K, (1,), {}) == seen.last
 
 
 @pytest.mark.parametrize("name", ["s1", "s2"])

@@ -347,6 +347,8 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
     everything = (*layers, *inner)
     warn(name or name_of(target), everything, (layers, inner), stacklevel=3)
     bound = Bound(target, Chain(everything, name))
+    if kind is classmethod:  # which from Python 3.13 on calls what it holds with the class, unasked
+        bound = bound.__get__(None, object)
     return bound if kind is None else kind(bound)  # type: ignore[return-value]
 
 
