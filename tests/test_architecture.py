@@ -80,7 +80,7 @@ def neighbours(file):
 def test_every_part_has_its_place_in_the_order():
     """A new module is put where it belongs before it is imported from anywhere."""
     parts = {part(file) for file in FILES} - {"__init__"}
-    assert parts == set(RANK)
+    assert set() == parts - set(RANK)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
