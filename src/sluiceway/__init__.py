@@ -34,7 +34,7 @@ from .errors import (
     TimedOut,
 )
 from .layer import Layer, Pipeline
-from .layers import bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from .layers import bounded, chaos, circuit_breaker, rate_limited, retry_jitter, timed
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
@@ -72,6 +72,7 @@ __all__ = [
     "TimedOut",
     "Usage",
     "bounded",
+    "chaos",
     "circuit_breaker",
     "describe",
     "hints",

@@ -11,6 +11,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+_URL = "https://provider.test/v1/chat/completions"
 _CLASSES = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -103,13 +104,29 @@ def openai_error(
     return _error_class(name)(text, response=response, body=body)
 
 
+def broken_connection(*, real: bool = False) -> Exception:
+    """Return the exception of a connection that broke after the request was sent.
+
+    A ``ConnectionResetError``; with *real* the openai client's ``APIConnectionError``, caused by one.
+    """
+    reset = ConnectionResetError("the connection broke before the whole answer had arrived")
+    if not real:
+        return reset
+    import httpx2  # noqa: PLC0415 - only for those who ask for it
+    import openai  # noqa: PLC0415 - likewise
+
+    error = openai.APIConnectionError(request=httpx2.Request("POST", _URL))
+    error.__cause__ = reset
+    return error
+
+
 def _real_error(
     name: str, text: str, status: int, headers: Mapping[str, str] | None, body: Mapping[str, Any]
 ) -> Exception:
     import httpx2  # noqa: PLC0415 - only for those who ask for it
     import openai  # noqa: PLC0415 - likewise
 
-    request = httpx2.Request("POST", "https://provider.test/v1/chat/completions")
+    request = httpx2.Request("POST", _URL)
     response = httpx2.Response(status, headers=dict(headers or {}), json={"error": body}, request=request)
     error: Exception = getattr(openai, name)(text, response=response, body=body)
     return error
