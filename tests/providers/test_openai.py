@@ -69,7 +69,7 @@ async def provider():
 def under_way():
     """Stand in for an attempt under way: what the hook fills."""
     attempt = SimpleNamespace(status=None, headers=None, sdk_retries=0)
-    token = call_module.current.set(SimpleNamespace(run=SimpleNamespace(last=attempt)))
+    token = call_module.current.set(SimpleNamespace(record=attempt))
     try:
         yield attempt
     finally:

@@ -98,7 +98,7 @@ async def note_response(response: httpx2.Response) -> None:
     """
     try:
         call = current.get()
-        attempt = None if call is None else call.run.last
+        attempt = None if call is None else call.record
         if attempt is None:
             return
         attempt.status = response.status_code
