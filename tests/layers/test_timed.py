@@ -15,6 +15,7 @@ from sluiceway.layers.timed import timed
 from sluiceway.order import Role
 from sluiceway.testing.scripted import ScriptedProvider, after, hang
 from sluiceway.testing.scripted_stream import stream
+from timeout_scenarios import by_asyncio, long_clean_up, other, quick, ready_in_the_tick, slow, swallow
 
 
 class Spy(Layer):
@@ -78,51 +79,6 @@ async def items(reading):
 
 
 # ------------------------------------------------------------------ as asyncio.timeout
-
-
-async def quick():
-    await sleep(0.001)
-    return "v"
-
-
-async def slow():
-    await sleep(1)
-
-
-async def swallow():
-    try:
-        await sleep(1)
-    except CancelledError:
-        return "swallowed"
-
-
-async def other():
-    try:
-        await sleep(1)
-    except CancelledError:
-        raise ValueError("other") from None
-
-
-async def long_clean_up():
-    try:
-        await sleep(1)
-    finally:
-        await sleep(0.03)
-
-
-async def ready_in_the_tick():
-    future = get_running_loop().create_future()
-    future.get_loop().call_at(now() + 0.02, future.set_result, "ready")
-    await sleep(0)
-    return await future
-
-
-def by_asyncio(seconds, function):
-    async def limited():
-        async with asyncio.timeout(seconds):
-            return await function()
-
-    return limited
 
 
 def by_timed(seconds, function):
