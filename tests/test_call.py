@@ -200,7 +200,256 @@ async def test_a_deadline_counts_from_its_block_not_from_each_call():
 async def test_a_deadline_that_has_passed_ends_the_call_at_its_first_wait():
     """No time is left: what does not wait still gets through, what waits is over, as with `asyncio.timeout(0)`."""
 
-    def by_within(seconds, function):
+    async def quick():
+        return "quick"
+
+    async def ask():
+        await sleep(60)
+
+    with hints(deadline=0):
+        await sleep(5)
+        assert "quick" == await bind(quick, (Passing(),))()
+        with pytest.raises(TimedOut) as raised:
+            await bind(ask, (Passing(),))()
+    assert 0.0 == raised.value.limit
+    assert 5.0 == now()
+
+
+async def test_a_deadline_is_seen_by_layers_as_the_calls():
+    """`call.deadline` is the nearest limit around, of the caller or of a layer, and goes with it."""
+    seen = []
+
+    class Deadlines(Layer):
+        stateful = False
+
+        async def handle(self, call, proceed):
+            seen.append(call.deadline)
+            result = await proceed(call)
+            seen.append(call.deadline)
+            return result
+
+    async def ask():
+        return 1
+
+    layer = Deadlines()
+    bound = bind(ask, (layer, Within(3), layer, Within(8), layer))
+    await bound()
+    assert [None, 3.0, 3.0, 3.0, 3.0, None] == seen
+    seen.clear()
+    with hints(deadline=5):
+        await bound()
+    assert [5.0, 3.0, 3.0, 3.0, 3.0, 5.0] == seen
+
+
+async def test_a_deadline_outside_reaches_the_layers_as_a_cancellation():
+    """It fires outside of every layer: to them it is neutral, not the provider's fault."""
+    spy = Spy()
+
+    async def ask():
+        await sleep(60)
+
+    with Observed() as observed, pytest.raises(TimedOut), hints(deadline=3):
+        await bind(ask, (spy,))()
+    assert ["enter", "CancelledError"] == spy.log
+    assert ["timed out"] == [event.outcome for event in observed.of(CallFinished)]
+
+
+async def test_a_deadline_and_the_callers_own_cancellation_at_one_moment_are_a_cancellation():
+    """Whoever cancels the task means it: `CancelledError` wins a race with the deadline."""
+
+    async def ask():
+        await sleep(60)
+
+    async def caller():
+        with hints(deadline=3):
+            await bind(ask, (Passing(),))()
+
+    for at in (2, 3):
+        task = asyncio.create_task(caller())
+        get_running_loop().call_later(at, task.cancel)
+        with pytest.raises(CancelledError):
+            await task
+        assert 1 == task.cancelling()
+    assert 0 == current_task().cancelling()
+
+
+# ------------------------------------------------------------------ calls inside of calls
+
+
+async def test_a_call_inside_another_inherits_tenant_priority_and_deadline_only(look):
+    """How many tokens it takes and whether it may be repeated was said about the outer call."""
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look,))
+
+    async def outer():
+        return await inner()
+
+    with hints(priority=HIGH, tenant="a", deadline=9, expected_tokens=50, idempotent=False):
+        await bind(outer, (look,))()
+    assert [(HIGH, "a", 9.0, 50, False), (HIGH, "a", 9.0, None, True)] == [said(call.hints) for call in look.calls]
+    assert look.calls[1].run.parent is look.calls[0]
+
+
+async def test_hints_given_inside_of_a_call_count_for_the_inner_one(look):
+    """What the provider's code says itself is the inner call's, merged with what is inherited."""
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look,))
+
+    async def outer():
+        with hints(expected_tokens=7):
+            return await inner()
+
+    with hints(tenant="a", expected_tokens=50, idempotent=False):
+        await bind(outer, (look,))()
+    assert ("a", 7, True) == (look.hints.tenant, look.hints.expected_tokens, look.hints.idempotent)
+
+
+async def test_the_deadline_of_the_outer_call_ends_both_as_the_outers(look):
+    """Inside it is a cancellation; outside it is `TimedOut`, once."""
+    spy = Spy()
+
+    async def inner():
+        await sleep(60)
+
+    inner = bind(inner, (spy,))
+
+    async def outer():
+        return await inner()
+
+    with Observed() as observed, pytest.raises(TimedOut), hints(deadline=3):
+        await bind(outer, (look,))()
+    assert ["enter", "CancelledError"] == spy.log
+    assert [("cancelled", "inner"), ("timed out", "outer")] == [
+        (event.outcome, event.call.name) for event in observed.of(CallFinished)
+    ]
+    assert 3.0 == now()
+    assert 0 == current_task().cancelling()
+
+
+async def test_an_attempt_that_made_calls_is_marked_as_containing_them(look):
+    """Usage is counted by the innermost calls; the outer attempt knows that it is not one."""
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look,))
+
+    async def outer():
+        return await inner()
+
+    with Observed() as observed:
+        await bind(outer, (look,))()
+    contained = {event.call.name: event.attempt.contained for event in observed.of(AttemptFinished)}
+    assert {"inner": False, "outer": True} == contained
+
+
+async def test_a_call_made_in_a_task_of_the_provider_is_its_child(look):
+    """A provider may fan out: what its tasks call while it runs is inside of its attempt."""
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look,))
+
+    async def outer():
+        return await asyncio.gather(inner(), inner())
+
+    await bind(outer, (look,))()
+    outer_call, *children = look.calls
+    assert [outer_call, outer_call] == [child.run.parent for child in children]
+
+
+async def test_a_task_left_behind_by_its_call_is_nobodys_child(look):
+    """A task that outlives the call which made it calls on its own account, without the call's deadline."""
+    bound = bounded(1)
+    left = []
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look, bound))
+
+    async def outer():
+        left.append(asyncio.create_task(later(inner)))
+
+    with hints(tenant="a", deadline=0.5, expected_tokens=5, idempotent=False):
+        await bind(outer, (bound,))()
+    assert "inner" == await left[0]
+    call = look.calls[0]
+    assert call.run.parent is None
+    assert (NORMAL, "a", None, None, True) == said(call.hints)
+
+
+async def test_a_task_left_behind_by_a_failed_attempt_is_not_the_next_ones_child(look):
+    """A retry is under way, and still the first attempt's leftover is nobody's; the second keeps its own usage."""
+    left = []
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look,))
+
+    async def outer():
+        if not left:
+            left.append(asyncio.create_task(later(inner)))
+            raise ConnectionError
+        await sleep(5)
+
+    with Observed() as observed:
+        await bind(outer, (Again(),))()
+    assert look.calls[0].run.parent is None
+    assert [False, False, False] == [event.attempt.contained for event in observed.of(AttemptFinished)]
+
+
+async def test_what_reads_a_stream_is_not_inside_of_its_call(look):
+    """Between two items the reader's own calls are nobody's children."""
+
+    async def inner():
+        return "inner"
+
+    async def outer():
+        return Stream()
+
+    inner = bind(inner, (look,))
+    async for _ in await bind(outer, (Passing(),))():
+        await inner()
+    assert [None] * 3 == [call.run.parent for call in look.calls]
+
+
+async def test_a_call_made_while_a_stream_makes_its_items_is_inside_of_it(look):
+    """The provider's side of a stream runs in its attempt, whoever reads."""
+
+    async def inner():
+        return "inner"
+
+    inner = bind(inner, (look,))
+
+    async def outer():
+        for _ in range(2):
+            yield await inner()
+
+    outer = bind(outer, (look,))
+    stream = outer()
+    first = await asyncio.create_task(anext_of(stream))
+    assert ["inner", "inner"] == [first, await anext(stream)]
+    assert look.calls[0].name == "outer"
+    assert [look.calls[0]] * 2 == [call.run.parent for call in look.calls[1:]]
+
+
+async def anext_of(stream):
+    return await anext(stream)
+
+
+# ------------------------------------------------------------------ within, against asyncio.timeout
+
+
+def by_within(seconds, function):
     return Within(seconds)(as_function(function))
 
 
