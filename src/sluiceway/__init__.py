@@ -22,6 +22,7 @@ from .describe import describe, snapshot
 from .durations import Duration
 from .errors import (
     BoundExceeded,
+    BudgetExceeded,
     CircuitOpen,
     CostTooLarge,
     MissingExtra,
@@ -34,7 +35,7 @@ from .errors import (
     TimedOut,
 )
 from .layer import Layer, Pipeline
-from .layers import bounded, chaos, circuit_breaker, rate_limited, retry_jitter, timed
+from .layers import bounded, chaos, circuit_breaker, fallback, rate_limited, retry_jitter, timed
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
@@ -49,6 +50,7 @@ __all__ = [
     "NORMAL",
     "Abandoned",
     "BoundExceeded",
+    "BudgetExceeded",
     "Call",
     "CircuitOpen",
     "CostTooLarge",
@@ -75,6 +77,7 @@ __all__ = [
     "chaos",
     "circuit_breaker",
     "describe",
+    "fallback",
     "hints",
     "layers_of",
     "rate_limited",

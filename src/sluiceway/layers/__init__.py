@@ -5,8 +5,9 @@ from __future__ import annotations
 from .bounded import bounded
 from .chaos import chaos
 from .circuit_breaker import circuit_breaker
+from .fallback import fallback
 from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
 from .timed import timed
 
-__all__ = ["bounded", "chaos", "circuit_breaker", "rate_limited", "retry_jitter", "timed"]
+__all__ = ["bounded", "chaos", "circuit_breaker", "fallback", "rate_limited", "retry_jitter", "timed"]

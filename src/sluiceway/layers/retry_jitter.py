@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
 
 from sluiceway.algorithms.backoff import Backoff, Jitter
 from sluiceway.algorithms.rates import whole
@@ -13,18 +13,13 @@ from sluiceway.durations import Duration, optional_seconds, seconds
 from sluiceway.events import Phase, SdkRetries
 from sluiceway.layer import Layer
 from sluiceway.layers.retrying import Retrying
+from sluiceway.layers.wanted import On, wanted
 from sluiceway.order import Role
-from sluiceway.providers.errors import Fault, classify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sluiceway.call import Call, Proceed
 
 T = TypeVar("T")
-
-On: TypeAlias = "type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool | None]"
-"""What is retried: exception types, or a function that says True, False, or None for "as the error's kind says"."""
 
 _BOUNDLESS: Final = 2**53
 
@@ -96,7 +91,7 @@ class retry_jitter(Layer):
         self.backoff = Backoff(seconds(base, "base", zero=True), seconds(cap, "cap", zero=True), jitter)
         self.max_elapsed = optional_seconds(max_elapsed, "max_elapsed", zero=True)
         self.budget = _budget(budget)
-        self.wanted = _wanted(on)
+        self.wanted = wanted(on)
         if rng is not None and not isinstance(rng, Random):
             raise TypeError(f"rng={rng!r} must be a random.Random")
         self.rng = rng or Random()
@@ -166,28 +161,3 @@ def _budget(budget: RetryBudget | Literal[False] | None) -> RetryBudget:
     if not isinstance(budget, RetryBudget):
         raise TypeError(f"budget={budget!r} must be a RetryBudget, None for one of its own, or False for none")
     return budget
-
-
-def _wanted(on: On | None) -> Callable[[Exception], bool | None] | None:
-    """Return *on* as a function; None if the kinds of errors decide alone."""
-    if on is None:
-        return None
-    kinds = on if isinstance(on, tuple) else (on,)
-    if kinds and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-        return _by_type(kinds)  # type: ignore[arg-type]  # seen in the line above
-    if isinstance(on, (type, tuple)) or not callable(on):
-        raise TypeError(f"on={on!r} must be an exception type, a tuple of them, or a function of the error")
-    return on
-
-
-def _by_type(kinds: tuple[type[Exception], ...]) -> Callable[[Exception], bool | None]:
-    for kind in kinds:
-        if not issubclass(kind, Exception):
-            raise TypeError(f"on={kind.__name__}: that is no error but a cancellation, and never retried")
-
-    def wanted(error: Exception) -> bool | None:
-        if not isinstance(error, kinds):
-            return False
-        return None if classify(error).fault is Fault.QUOTA else True  # openai's RateLimitError is both
-
-    return wanted
