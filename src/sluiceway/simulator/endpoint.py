@@ -35,6 +35,8 @@ async def real_or_simulated(**settings: Unpack[Settings]) -> AsyncIterator[Async
         ImportError: the simulator needs aiohttp, which is not installed.
         openai.OpenAIError: there is a base URL and no key.
     """
+    import openai  # noqa: F401, PLC0415 - half a second, which the outages of a simulator shall not count
+
     simulator = Simulator(**settings)
     if any(os.environ.get(name) for name in _WHERE):
         async with client() as real:
