@@ -271,6 +271,18 @@ def test_the_largest_cost_is_the_whole_limit(make):
 
 
 @EVERY
+def test_what_is_settled_or_learnt_after_idleness_counts_from_then(make):
+    """Time that passed before a settlement or a header has refilled first; it does not refill what came after it."""
+    limiter = MAKERS[make]([(6000, 60)])
+    full = limiter.levels(0.0)[0]
+    limiter.take([9], 0.0)
+    limiter.adjust([5], 1000.0)
+    assert [full - 5] == pytest.approx(limiter.levels(1000.0))
+    limiter.learn(0, 3, 2000.0)
+    assert [3] == pytest.approx(limiter.levels(2000.0))
+
+
+@EVERY
 def test_all_or_nothing(make):
     """A call that lacks tokens takes no request either."""
     limiter = MAKERS[make]([(600, 60), (6_000, 60)])
