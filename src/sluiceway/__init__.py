@@ -35,7 +35,16 @@ from .errors import (
     TimedOut,
 )
 from .layer import Layer, Pipeline
-from .layers import bounded, chaos, circuit_breaker, fallback, rate_limited, retry_jitter, timed
+from .layers import (
+    bounded,
+    cached,
+    chaos,
+    circuit_breaker,
+    fallback,
+    rate_limited,
+    retry_jitter,
+    timed,
+)
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
@@ -74,6 +83,7 @@ __all__ = [
     "TimedOut",
     "Usage",
     "bounded",
+    "cached",
     "chaos",
     "circuit_breaker",
     "describe",

@@ -217,3 +217,43 @@ class BudgetSpent(Event):
     spent: Mapping[str, float]
     reserved: Mapping[str, float]
     limit: Mapping[str, float]
+
+
+@fact
+class CacheHit(Phase):
+    """A call was answered from a cache, with what was stored `age` seconds (of the wall clock) before."""
+
+    age: float = 0.0
+
+
+@fact
+class NotCached(Event):
+    """An answer could not be stored, or the store failed; `reason` is told once for each layer."""
+
+    layer: str
+    reason: str
+
+
+@fact
+class HedgeSent(Event):
+    """A further attempt began beside the first, which is slow: `delay` seconds after that began."""
+
+    layer: str
+    attempt: Attempt = field(repr=False)
+    delay: float
+
+
+@fact
+class HedgeLost(Event):
+    """An attempt was cut off, or answered in vain, since another one of its call came first: what it used is wasted."""
+
+    layer: str
+    attempt: Attempt = field(repr=False)
+
+
+@fact
+class Coalesced(Event):
+    """A call took the answer to an equal one that was under way, instead of an attempt of its own."""
+
+    layer: str
+    waited: float

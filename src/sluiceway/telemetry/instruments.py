@@ -23,6 +23,7 @@ class Instruments:
     __slots__ = (
         "attempt_duration",
         "budget_left",
+        "cache_hits",
         "call_duration",
         "calls_active",
         "circuit_state",
@@ -55,6 +56,7 @@ class Instruments:
         self.retries = count("sluiceway.retries", "{retry}", "Attempts after the first")
         self.rejections = count("sluiceway.rejections", "{call}", "Refusals by a layer before the provider")
         self.circuit_transitions = count("sluiceway.circuit_breaker.transitions", "{transition}", "By new state")
+        self.cache_hits = count("sluiceway.cache.hits", "{call}", "Calls that a cache answered")
         self.cost = count("sluiceway.cost", "USD", "By list prices, where they are known")
         self.fallbacks = count("sluiceway.fallbacks", "{call}", "Calls that another model or function was asked for")
         self.passed_over = count("sluiceway.routed.passed_over", "{call}", "Refusals and failures of a deployment")

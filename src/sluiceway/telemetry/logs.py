@@ -35,6 +35,7 @@ WARNINGS: Final = frozenset(
         events.ErrorRateHigh,
         events.FellBack,
         events.LimitPaused,
+        events.NotCached,
         events.PassedOver,
         events.SdkRetries,
     }
@@ -233,6 +234,10 @@ def _error_rate_high(event: events.ErrorRateHigh) -> Line:
     }
 
 
+def _not_cached(event: events.NotCached) -> Line:
+    return "not cached", {"call": _name(event), "layer": event.layer, "reason": event.reason}
+
+
 def _sdk_retries(event: events.SdkRetries) -> Line:
     return "the provider's SDK retries under our retries: give its client max_retries=0", {"retries": event.retries}
 
@@ -270,6 +275,7 @@ _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.CircuitChanged: (WARNING, _circuit_changed),
     events.LimitPaused: (WARNING, _limit_paused),
     events.ErrorRateHigh: (WARNING, _error_rate_high),
+    events.NotCached: (WARNING, _not_cached),
     events.SdkRetries: (WARNING, _sdk_retries),
     events.FellBack: (WARNING, _fell_back),
     events.PassedOver: (WARNING, _passed_over),

@@ -168,7 +168,8 @@ def _tokens(to: Instruments, name: str, model: str | None, usage: Usage) -> None
 
 
 def _first_item(to: Instruments, event: events.FirstItem) -> None:
-    to.first_item.record(event.latency, metering.labels(names.CALL_NAME, _name(event.call)))
+    if event.attempt.number:  # a stream that a cache replays is nobody's attempt
+        to.first_item.record(event.latency, metering.labels(names.CALL_NAME, _name(event.call)))
 
 
 def _of_layer(event: Any) -> Labels:
@@ -202,6 +203,10 @@ def _circuit_changed(to: Instruments, event: events.CircuitChanged) -> None:
     to.circuit_state.set(_STATES.get(event.new, -1), _of_layer(event))
     labels = metering.labels(names.CALL_NAME, _name(event.call), names.LAYER, event.layer, names.STATE, event.new)
     to.circuit_transitions.add(1, labels)
+
+
+def _cache_hit(to: Instruments, event: events.CacheHit) -> None:
+    to.cache_hits.add(1, _of_layer(event))
 
 
 def _limit_level(to: Instruments, event: events.LimitLevel) -> None:
@@ -252,6 +257,7 @@ _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.BackedOff: _backed_off,
     events.CallRejected: _rejected,
     events.CircuitChanged: _circuit_changed,
+    events.CacheHit: _cache_hit,
     events.LimitLevel: _limit_level,
     events.BoundLevel: _bound_level,
     events.FellBack: _fell_back,

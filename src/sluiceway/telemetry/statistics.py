@@ -12,6 +12,7 @@ from sluiceway.binding import outcome_of
 from sluiceway.events import (
     AttemptFinished,
     BackedOff,
+    CacheHit,
     CallFinished,
     CallRejected,
     CallStarted,
@@ -67,6 +68,7 @@ class Statistics:
 
     __slots__ = (
         "_attempt_errors",
+        "_cache_hits",
         "_errors",
         "_handlers",
         "_latest",
@@ -111,6 +113,7 @@ class Statistics:
         self._attempt_errors: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
         self._possibly_billed = 0
+        self._cache_hits = 0
         self._settled: tuple[object, ...] | None = None
         self._handlers = _Handlers(
             {
@@ -121,6 +124,7 @@ class Statistics:
                 BackedOff: self._backed_off,
                 CallRejected: self._refused,
                 Settled: self._settle,
+                CacheHit: self._cache_hit,
             }
         )
 
@@ -145,6 +149,7 @@ class Statistics:
             recent_throughput=self.last_minute.recent(now, self._started_at),
             error_rate=bad / seen if seen else None,
             possibly_billed=self._possibly_billed,
+            cache_hits=self._cache_hits,
             waits=MappingProxyType({reason: Waits(int(n), s, most) for reason, (n, s, most) in self._waits.items()}),
             errors=MappingProxyType(dict(self._errors.most_common())),
             attempt_errors=MappingProxyType(dict(self._attempt_errors.most_common())),
@@ -290,6 +295,9 @@ class Statistics:
 
     def _refused(self, event: CallRejected) -> None:
         _count(self._refusals, event.layer)
+
+    def _cache_hit(self, _: CacheHit) -> None:
+        self._cache_hits += 1
 
     def _settle(self, event: Settled) -> None:
         if event.basis != "possibly billed" or event.call is None:

@@ -114,6 +114,7 @@ class Stats(Figures):
             None if there is none.
         possibly_billed: attempts that failed after they were sent, for which the provider may charge: known where a
             limiter settles them.
+        cache_hits: calls that a cache answered: they made no attempt and cost nothing.
         waits: by reason: a layer's name, or `"backoff"`.
         errors: calls that ended with an error or refusal, by its kind, the most frequent first.
         attempt_errors: attempts that failed, by kind; a retry may have saved their calls.
@@ -129,6 +130,7 @@ class Stats(Figures):
     recent_throughput: float = 0.0
     error_rate: float | None = None
     possibly_billed: int = 0
+    cache_hits: int = 0
     waits: Mapping[str, Waits] = field(default_factory=_nothing)
     errors: Mapping[str, int] = field(default_factory=_nothing)
     attempt_errors: Mapping[str, int] = field(default_factory=_nothing)
