@@ -149,6 +149,8 @@ class Chain:
         self.name = name
         self.plain = compose(self.layers, invoke)
         self.generator = compose(self.layers, invoke_generator)
+        for layer in self.layers:
+            layer.stand_among(self.layers)
 
 
 def compose(layers: Sequence[Layer], proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Any]:

@@ -265,6 +265,8 @@ class Run:
         at_first_item: who is told, once, when the first item of a stream comes: a list of a function, the next such
             list (or None), and what the function needs; it is called with the list. None after that.
         waits: seconds by reason; `phase` is what it waits for now and since when.
+        outer: the run that this one is a branch of; None if it is the whole call's.
+        impatient: layers that would make the call wait refuse it at once instead: it is worth making only now.
     """
 
     # What most calls never set stays on the class: half the cost of making one.
@@ -281,6 +283,8 @@ class Run:
     phase: tuple[str, float] | None = None
     facts: Any = None
     tallied = 0
+    outer: Run | None = None
+    impatient = False
     _id = 0
 
     def __init__(

@@ -257,3 +257,28 @@ class Coalesced(Event):
 
     layer: str
     waited: float
+
+
+@fact
+class RateAdapted(Event):
+    """An `adaptive_rate` moved its rate, in requests a second.
+
+    `reason` is `"429"`, `"timeout"`, `"error"`, or `"growth"`, which is told when it has come to 5 %.
+    """
+
+    layer: str
+    key: object
+    old: float
+    new: float
+    reason: str
+
+
+@fact
+class BoundAdapted(Event):
+    """An `adaptive_bound` moved its limit, in calls in flight; `reason` as in `RateAdapted`."""
+
+    layer: str
+    key: object
+    old: float
+    new: float
+    reason: str

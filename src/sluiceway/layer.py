@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -71,6 +71,12 @@ class Layer(ABC):
 
         Raises:
             TypeError: this layer needs something of it that it does not have.
+        """
+
+    def stand_among(self, layers: Sequence[Layer]) -> None:  # noqa: B027 - most layers need not know
+        """Hear with which layers this one was put together, itself among them, outermost first.
+
+        Layers that repeat come to share a budget by that.
         """
 
     def room(self, call: Call, service: float) -> Room:  # noqa: ARG002 - for layers that make callers wait

@@ -66,8 +66,9 @@ class Item(Signal):
 
 
 @types.coroutine
-def _signal(signal: Signal) -> Generator[Signal, None, None]:
-    yield signal
+def signal(what: Signal) -> Generator[Signal, None, None]:
+    """Tell the driver *what* happened, and stay suspended until it goes on."""
+    yield what
 
 
 @types.coroutine
@@ -141,7 +142,7 @@ async def pull(call: Call, attempt: Attempt, stream: Any) -> None:
     try:
         _only_the_driver(call.run)
         attempt.streamed = True
-        await _signal(Opened(stream))
+        await signal(Opened(stream))
         await _relay(call, attempt, stream)
     except BaseException:
         await _close_broken(stream)

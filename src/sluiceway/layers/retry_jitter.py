@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from sluiceway.algorithms.backoff import Backoff, Jitter
 from sluiceway.algorithms.rates import whole
-from sluiceway.algorithms.retry_budget import RetryBudget
 from sluiceway.durations import Duration, optional_seconds, seconds
 from sluiceway.events import Phase, SdkRetries
-from sluiceway.layer import Layer
+from sluiceway.layers.repeating import BOUNDLESS, Repeating
 from sluiceway.layers.retrying import Retrying
 from sluiceway.layers.wanted import On, wanted
 from sluiceway.order import Role
 
 if TYPE_CHECKING:
+    from sluiceway.algorithms.retry_budget import RetryBudget
     from sluiceway.call import Call, Proceed
 
 T = TypeVar("T")
-
-_BOUNDLESS: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class RetrySnapshot:
     limit: float | None
 
 
-class retry_jitter(Layer):
+class retry_jitter(Repeating):
     """Repeat a call that failed by no fault of its own, after a random wait.
 
     ``@retry_jitter(attempts=5)``. Whether an error is worth repeating is decided by what it is, for any client
@@ -64,8 +62,9 @@ class retry_jitter(Layer):
             ``lambda error: isinstance(error, MyError) or None`` adds to what is retried.
         max_elapsed: no further attempt begins once this has passed since the call came to this layer.
         budget: how many retries may be under way among all calls in flight, so that an outage does not multiply the
-            load: ``max(3, 20 %)`` by default. Give several layers one `RetryBudget` and they share it; False
-            switches it off. A call for which none is left fails with its error.
+            load: ``max(3, 20 %)`` by default, together with the other layers of the pipeline that repeat. Give several
+            layers one `RetryBudget` and they share it; False switches it off. A call for which none is left fails with
+            its error.
         rng: where chance comes from; a `random.Random` for repeatable tests.
 
     Raises:
@@ -87,10 +86,10 @@ class retry_jitter(Layer):
         budget: RetryBudget | Literal[False] | None = None,
         rng: Random | None = None,
     ) -> None:
+        super().__init__(budget)
         self._attempts = whole(attempts, "attempts")
         self.backoff = Backoff(seconds(base, "base", zero=True), seconds(cap, "cap", zero=True), jitter)
         self.max_elapsed = optional_seconds(max_elapsed, "max_elapsed", zero=True)
-        self.budget = _budget(budget)
         self.wanted = wanted(on)
         if rng is not None and not isinstance(rng, Random):
             raise TypeError(f"rng={rng!r} must be a random.Random")
@@ -101,7 +100,8 @@ class retry_jitter(Layer):
         """Run *call*, and run it again while that makes sense; return its value or raise its last error."""
         run = call.run
         budget = self.budget
-        budget.calls += 1  # enter() and leave(), written out: as methods they are a third of what the layer costs
+        counts = self.counts if run.layers is self.stands_in else self.counts_calls(run.layers)
+        budget.calls += counts  # enter() and leave(), written out: as methods they are a third of what the layer costs
         try:
             began = run.time()
             try:
@@ -119,7 +119,7 @@ class retry_jitter(Layer):
                 return result
             return await retrying.run(proceed)
         finally:
-            budget.calls -= 1
+            budget.calls -= counts
 
     def decided(self, call: Call, tries: int, reason: str) -> None:
         """Report the final decision about *call*, if somebody wants such detail."""
@@ -144,20 +144,10 @@ class retry_jitter(Layer):
     def snapshot(self) -> RetrySnapshot:
         """Return how much of the retry budget is taken."""
         budget = self.budget
-        limit = None if budget.minimum == _BOUNDLESS else budget.limit
+        limit = None if budget.minimum == BOUNDLESS else budget.limit
         return RetrySnapshot(budget.calls, budget.spent, limit)
 
     def __repr__(self) -> str:
         shot = self.snapshot()
         limit = "" if shot.limit is None else f" of {shot.limit:g}"
         return f"<{super().__repr__()}: {shot.calls} calls in flight, {shot.retries}{limit} retries>"
-
-
-def _budget(budget: RetryBudget | Literal[False] | None) -> RetryBudget:
-    if budget is None:
-        return RetryBudget()
-    if budget is False:
-        return RetryBudget(_BOUNDLESS)
-    if not isinstance(budget, RetryBudget):
-        raise TypeError(f"budget={budget!r} must be a RetryBudget, None for one of its own, or False for none")
-    return budget

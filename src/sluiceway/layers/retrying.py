@@ -32,6 +32,7 @@ class Retrying:
     __slots__ = (
         "_attempt_began",
         "_began",
+        "_budget",
         "_call",
         "_cause",
         "_delay",
@@ -46,6 +47,7 @@ class Retrying:
 
     def __init__(self, layer: retry_jitter, call: Call, began: float) -> None:
         self._layer = layer
+        self._budget = layer.budget  # which may become another while calls are in flight
         self._call = call
         self._began = self._attempt_began = began
         self._number = call.attempt
@@ -69,7 +71,7 @@ class Retrying:
                     self._tries += 1
                     result = await proceed(call.again(self._number))
                 finally:
-                    layer.budget.give_back()
+                    self._budget.give_back()
             except Exception as error:
                 if not self.worthwhile(error):
                     raise
@@ -135,8 +137,8 @@ class Retrying:
                 asked = "" if found.retry_after is None else f"; retry_after={found.retry_after:.3g} s"
                 left = max(0.0, end - now)
                 return f"{name} comes first", f" ({self._delay:.3g} s to wait, {left:.3g} s left{asked})"
-        if not layer.budget.try_spend():
-            return "retry budget spent", f" ({layer.budget.spent} retries among {layer.budget.calls} calls in flight)"
+        if not self._budget.try_spend():
+            return "retry budget spent", f" ({self._budget.spent} retries among {self._budget.calls} calls in flight)"
         return None
 
     def _draw(self, found: Classification) -> None:

@@ -1,0 +1,296 @@
+"""A part of a call with a run of its own: how a layer lets parts of one call run side by side.
+
+A layer that runs `proceed` in a task of its own must not await it there as it stands: a stream would come to the end
+of that task as soon as it is open, and what the inner layers hold would be given back while it is read. So the task
+drives a `Branch`, which stops at the first item, and the layer's own coroutine passes the rest on::
+
+    branch = Branch(call, proceed)
+    await loop.create_task(branch.start())
+    return await branch.rest(call)
+
+What the layers inside know of their call (its attempts, its time limits, who drives it) is the branch's own; what
+they report goes where the call's events go, and the call's record holds the attempts of all its branches.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from contextlib import suppress
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from .call import Attempt, Call, Run
+from .events import CallRejected
+from .streaming import Item, Opened, Signal, drive, emit_to_reader, signal
+from .tasks import task_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Coroutine
+    from contextvars import Context
+
+    from .call import Proceed, Pump, Watch
+    from .events import Event
+
+
+class _Attempts(list[Attempt]):
+    """The attempts of a branch; each is one of the whole call too, and numbered there."""
+
+    __slots__ = ("began", "outer")
+
+    def __init__(self, outer: Run) -> None:
+        super().__init__()
+        self.outer: Run | None = outer
+        self.began: Callable[[Attempt], None] | None = None
+
+    def append(self, attempt: Attempt) -> None:
+        """Take in *attempt*, which begins."""
+        super().append(attempt)
+        outer = self.outer
+        if outer is not None:
+            outer.last = attempt
+            outer.attempts.append(attempt)
+            if type(outer.attempts) is list:
+                attempt.number = len(outer.attempts)
+        if self.began is not None:
+            self.began(attempt)
+
+
+class BranchRun(Run):
+    """What changes during one branch.
+
+    As long as a task of its own drives it (`apart`), it keeps to itself who drives it, what it waits for and whether
+    an item is out. From then on, and from the beginning if it never has such a task, all that is the whole call's.
+
+    Attributes:
+        outer: the run that this is a part of.
+        apart: whether a task of its own drives it.
+        attempts: the trips of this branch alone, by their numbers in the whole call.
+    """
+
+    outer: Run
+    attempts: _Attempts
+
+    def __init__(self, outer: Run, context: Context, *, impatient: bool = False) -> None:
+        self.outer = outer
+        self.apart = False
+        self.loop = outer.loop
+        self.context = context
+        self.layers = outer.layers
+        self.name = outer.name
+        self.parent = outer.parent
+        self.said = outer.said
+        self.time = outer.time
+        self.started_at = outer.started_at
+        self.deadline = outer.deadline
+        self.listening = outer.listening
+        self.detailed = outer.detailed
+        self.facts = outer.facts
+        self.attempts = _Attempts(outer)
+        self.impatient = impatient
+        self._own_task: asyncio.Task[Any] | None = None
+        self._own_base = 0
+        self._own_waits: dict[str, float] | None = None
+        self._own_phase: tuple[str, float] | None = None
+        self._out = False
+
+    def sink(self, event: Event) -> None:
+        """Tell *event* to whoever hears the whole call; not that a branch which does not wait found no room."""
+        if not (self.impatient and type(event) is CallRejected):
+            self.outer.sink(event)
+
+    @property
+    def id(self) -> str:
+        """Names the whole call."""
+        return self.outer.id
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """Who drives the branch now."""
+        return self._own_task if self.apart else self.outer.task
+
+    @task.setter
+    def task(self, task: asyncio.Task[Any] | None) -> None:
+        self._own_task = task
+
+    @property
+    def base(self) -> int:
+        """`task.cancelling()` when that task began to drive it."""
+        return self._own_base if self.apart else self.outer.base
+
+    @base.setter
+    def base(self, base: int) -> None:
+        self._own_base = base
+
+    @property
+    def pump(self) -> Pump | None:
+        """What ends the whole call while nobody drives it."""
+        return self.outer.pump
+
+    @pump.setter
+    def pump(self, pump: Pump | None) -> None:
+        self.outer.pump = pump
+
+    @property
+    def watches(self) -> list[Watch] | None:
+        """The clocks that run only while somebody waits for an item of the whole call."""
+        return self.outer.watches
+
+    @watches.setter
+    def watches(self, watches: list[Watch] | None) -> None:
+        self.outer.watches = watches
+
+    @property
+    def waits(self) -> dict[str, float] | None:
+        """Seconds by reason."""
+        return self._own_waits if self.apart else self.outer.waits
+
+    @waits.setter
+    def waits(self, waits: dict[str, float] | None) -> None:
+        if self.apart:
+            self._own_waits = waits
+        else:
+            self.outer.waits = waits
+
+    @property
+    def phase(self) -> tuple[str, float] | None:
+        """What it waits for now."""
+        return self._own_phase if self.apart else self.outer.phase
+
+    @phase.setter
+    def phase(self, phase: tuple[str, float] | None) -> None:
+        if self.apart:
+            self._own_phase = phase
+        else:
+            self.outer.phase = phase
+
+    @property
+    def emitted(self) -> bool:
+        """Whether an item came out of it: nobody inside may start over."""
+        return self._out or self.outer.emitted
+
+    @emitted.setter
+    def emitted(self, emitted: bool) -> None:
+        self._out = emitted
+        if not self.apart:
+            self.outer.emitted = emitted
+
+
+class Branch:
+    """A part of *call*: `proceed`, driven by a task of its own until it gives a value or a first item.
+
+    Args:
+        call: the call as the layer was handed it.
+        proceed: what the layer was handed to proceed with.
+        context: what its steps run in; None takes a copy of the current one.
+        impatient: layers inside refuse it instead of making it wait, and nobody hears of that.
+        emit: where items go if the branch is not driven by a task of its own.
+
+    Attributes:
+        call: the call as layers inside see it; `run` is its own run.
+        opened: the provider's stream, once there is one.
+    """
+
+    __slots__ = ("_coroutine", "_out", "_proceed", "call", "opened", "run")
+
+    def __init__(
+        self,
+        call: Call,
+        proceed: Proceed[Any],
+        context: Context | None = None,
+        *,
+        impatient: bool = False,
+        emit: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.run = run = BranchRun(call.run, context or copy_context(), impatient=impatient)
+        self.call = Call(call.function, call.args, call.kwargs, call.instance, run, call.hints, call.attempt, emit)
+        self.opened: Any = None
+        self._proceed = proceed
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._out: Any = None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it stands at an item of a stream, with more to come: it must be gone on with, or closed."""
+        return isinstance(self._out, Signal)
+
+    async def start(self) -> None:
+        """Run it in the task that awaits this, until it is over or gives its first item; `rest` has the outcome.
+
+        Raises:
+            BaseException: the pipeline's error, unchanged.
+        """
+        run = self.run
+        task = task_of(run.loop)
+        run.apart = True
+        run.task = task
+        run.base = 0 if task is None else task.cancelling()
+        coroutine: Any = self._proceed(self.call)
+        self._coroutine = coroutine
+        out = await drive(run.context, coroutine)
+        while isinstance(out, Opened):
+            self.opened = out.value
+            out = await drive(run.context, coroutine)
+        self._out = out
+
+    async def rest(self, call: Call) -> Any:
+        """Return the value that it came to; or pass its stream on, item by item, as that of *call*.
+
+        Where layers around us are told of the first item, they are told now.
+
+        Raises:
+            BaseException: the pipeline's error, unchanged, or the reader's way to leave the stream.
+        """
+        run, outer = self.run, call.run
+        run.apart = run.impatient = False
+        outer.last = run.last
+        call.record = self.call.record
+        out, self._out = self._out, None
+        coroutine = self._coroutine
+        assert coroutine is not None
+        if self.opened is not None:
+            thrown = await _thrown_by(signal(Opened(self.opened)))
+            if thrown is not None:
+                if not isinstance(out, Signal):
+                    raise thrown
+                out = await drive(run.context, coroutine, thrown)
+        emit = call.emit or emit_to_reader
+        while isinstance(out, Signal):
+            if isinstance(out, Item):
+                tell_first_item(outer)
+                outer.emitted = True
+                thrown = await _thrown_by(emit(out.value))
+            else:
+                thrown = await _thrown_by(signal(out))
+            out = await drive(run.context, coroutine, thrown)
+        return out
+
+    async def close(self) -> None:
+        """End its stream for the layers inside, as a cancellation, if it is `suspended`; else do nothing."""
+        if not self.suspended:
+            return
+        self._out = None
+        coroutine = self._coroutine
+        assert coroutine is not None
+        run = self.run
+        run.task = task_of(run.loop)
+        with suppress(CancelledError, Exception):  # nobody is left to hear it
+            if isinstance(await drive(run.context, coroutine, CancelledError()), Signal):
+                coroutine.close()  # a layer went on all the same
+
+
+def tell_first_item(run: Run) -> None:
+    """Tell the layers that wait to hear of the first item of *run*, once."""
+    told, run.at_first_item = run.at_first_item, None
+    while told is not None:
+        told[0](told)
+        told = told[1]
+
+
+async def _thrown_by(step: Awaitable[None]) -> BaseException | None:
+    """Return what *step* raises: whatever a reader does is for the layers inside, and not for ours."""
+    try:
+        await step
+    except BaseException as error:  # noqa: BLE001 - see above
+        return error
+    return None
