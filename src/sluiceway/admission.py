@@ -15,6 +15,7 @@ from asyncio import CancelledError
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .errors import QueueFull
 from .expiry import Wheel, one_loop_at_a_time
 
 if TYPE_CHECKING:
@@ -200,7 +201,12 @@ class WaitingRoom:
         """Queue for *costs*; True when they are taken, False when *patience* ran out first.
 
         On cancellation what was granted already goes back, and the next is served.
+
+        Raises:
+            QueueFull: the attempt is worth making only now, as a hedge is.
         """
+        if call is not None and call.run.impatient:
+            raise QueueFull("no permit is free, and this attempt does not wait for one")
         if loop is not self._loop:
             self._move_to(loop)
         waiter = Waiter(loop.create_future(), costs, call, loop.time())
