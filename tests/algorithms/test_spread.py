@@ -47,6 +47,14 @@ def test_its_clock_can_be_exchanged():
     assert before == pytest.approx(limiter.take((1.0,), 0.03 - 1_000.0), abs=1e-6)
 
 
+def test_its_rate_can_be_changed():
+    """A burst leaves at four times the rate that holds by then."""
+    limiter = Spread(TokenBuckets([(10_000, 1.0)]), 10)
+    limiter.resize(4_000)
+    taken = drain(limiter, 1_600)
+    assert 1 / 16_000 == pytest.approx(taken[-1] - taken[-2], rel=0.01)
+
+
 @given(st.floats(0.1, 1e5), st.lists(st.floats(0, 0.1), max_size=50))
 def test_waiting_as_told_is_enough(rate, gaps):
     """Whatever the rate and the pauses between, who waits exactly as told is admitted."""

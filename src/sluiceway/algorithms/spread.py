@@ -58,6 +58,10 @@ class Spread(Around):
             return wait
         return max(wait, padded(self._next - now, now))
 
+    def resize(self, rate: float) -> None:
+        """Take another rate; the limiter is the caller's to resize."""
+        self._each = 1.0 / (_FASTER * positive(rate, "rate"))
+
     def shift(self, delta: float) -> None:
         """Move every remembered time by *delta*."""
         self._next += delta
