@@ -35,16 +35,7 @@ from .errors import (
     TimedOut,
 )
 from .layer import Layer, Pipeline
-from .layers import (
-    bounded,
-    cached,
-    chaos,
-    circuit_breaker,
-    fallback,
-    rate_limited,
-    retry_jitter,
-    timed,
-)
+from .layers import bounded, budgeted, cached, chaos, circuit_breaker, fallback, rate_limited, retry_jitter, timed
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
@@ -83,6 +74,7 @@ __all__ = [
     "TimedOut",
     "Usage",
     "bounded",
+    "budgeted",
     "cached",
     "chaos",
     "circuit_breaker",

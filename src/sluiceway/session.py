@@ -97,6 +97,11 @@ class Session(ManyItems):
         state = "ended" if self._ended_at is not None else "draining" if self.drains else "open"
         return f"<Session {self.id}, {state}, {self._statistics.in_flight} in flight>"
 
+    @property
+    def pricing(self) -> Pricing:
+        """What usage costs: a function of a model's name and a `Usage` that returns USD, None if nobody knows."""
+        return self._pricing
+
     # ------------------------------------------------------------------ its life
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .bounded import bounded
+from .budgeted import budgeted
 from .cached import cached
 from .chaos import chaos
 from .circuit_breaker import circuit_breaker
@@ -11,4 +12,14 @@ from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
 from .timed import timed
 
-__all__ = ["bounded", "cached", "chaos", "circuit_breaker", "fallback", "rate_limited", "retry_jitter", "timed"]
+__all__ = [
+    "bounded",
+    "budgeted",
+    "cached",
+    "chaos",
+    "circuit_breaker",
+    "fallback",
+    "rate_limited",
+    "retry_jitter",
+    "timed",
+]

@@ -16,18 +16,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sluiceway.events import Settled
+from sluiceway.layers.basis import basis_of
 from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec
 from sluiceway.providers.charging import Charge, ChargePolicy
-from sluiceway.providers.errors import Classification, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluiceway.call import Attempt, Call
     from sluiceway.layers.limit_state import LimitState
-
-_NOT_BILLED = (Fault.RATE_LIMITED, Fault.QUOTA, Fault.OURS_TO_FIX)
-
+    from sluiceway.providers.errors import Classification
 
 NOTHING: Final = Charge(0.0, 0.0, 0.0)
 
@@ -90,10 +88,7 @@ class Settlement:
                 return ("usage", reserved)
             actual = costs_of(self._specs, 1, self._policy.settle(usage, NOTHING))
             return ("usage", actual if self._policy.settles else list(map(max, reserved, actual)))
-        if fault is None:
-            return ("estimate", reserved)
-        if not fault.sent:
-            return ("refund", costs_of(self._specs, 0, NOTHING))
-        if fault.fault in _NOT_BILLED:
-            return ("refused", costs_of(self._specs, 1, NOTHING))
-        return ("possibly billed", reserved)
+        basis = basis_of(fault)
+        if basis == "refund":
+            return (basis, costs_of(self._specs, 0, NOTHING))
+        return (basis, costs_of(self._specs, 1, NOTHING) if basis == "refused" else reserved)
