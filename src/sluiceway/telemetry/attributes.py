@@ -90,6 +90,9 @@ def moment(event: Event) -> tuple[str, dict[str, Value]]:
     if isinstance(event, events.PassedOver):
         passed: dict[str, Value] = {names.LAYER: event.layer, names.DEPLOYMENT: event.deployment}
         return "deployment passed over", {**passed, names.ERROR_TYPE: names.type_name(event.cause)}
+    if isinstance(event, (events.HedgeSent, events.HedgeLost)):
+        what = "hedge sent" if isinstance(event, events.HedgeSent) else "attempt lost to another"
+        return what, {names.LAYER: event.layer, names.ATTEMPT_NUMBER: event.attempt.number}
     assert isinstance(event, events.SdkRetries)
     return "sdk retries", {names.SDK_RETRIES: event.retries}
 

@@ -28,11 +28,13 @@ class Instruments:
         "calls_active",
         "circuit_state",
         "circuit_transitions",
+        "coalesced",
         "concurrency_limit",
         "concurrency_used",
         "cost",
         "fallbacks",
         "first_item",
+        "hedges",
         "passed_over",
         "queue_depth",
         "rate_available",
@@ -41,6 +43,7 @@ class Instruments:
         "retries",
         "tokens",
         "wait_duration",
+        "wasted_attempts",
     )
 
     def __init__(self, meter: Meter) -> None:
@@ -56,6 +59,9 @@ class Instruments:
         self.retries = count("sluiceway.retries", "{retry}", "Attempts after the first")
         self.rejections = count("sluiceway.rejections", "{call}", "Refusals by a layer before the provider")
         self.circuit_transitions = count("sluiceway.circuit_breaker.transitions", "{transition}", "By new state")
+        self.coalesced = count("sluiceway.coalesced", "{call}", "Calls that took the answer to an equal one under way")
+        self.hedges = count("sluiceway.hedges", "{attempt}", "Attempts beside a slow one")
+        self.wasted_attempts = count("sluiceway.hedges.lost", "{attempt}", "Attempts that another one of the call beat")
         self.cache_hits = count("sluiceway.cache.hits", "{call}", "Calls that a cache answered")
         self.cost = count("sluiceway.cost", "USD", "By list prices, where they are known")
         self.fallbacks = count("sluiceway.fallbacks", "{call}", "Calls that another model or function was asked for")

@@ -109,6 +109,10 @@ def enabled(level: int) -> bool:
 
 def hear(event: Event) -> None:
     """Write the line that *event* is worth, if any."""
+    _tell(event, enabled, write)
+
+
+def _tell(event: Event, enabled: Callable[[int], bool], write: Callable[[int, str, Mapping[str, Any]], None]) -> None:
     entry = _LINES.get(type(event))
     if entry is None:
         if not isinstance(event, events.Phase):
@@ -128,9 +132,38 @@ def write(level: int, text: str, fields: Mapping[str, Any]) -> None:
     if _structured():
         getattr(log.bound(), logging.getLevelName(level).lower())(text, **said)
     else:
-        tail = " ".join(f"{name}={_short(value)}" for name, value in said.items())
-        extra = {name: value for name, value in said.items() if name not in _TAKEN}
-        standard_log.log(level, "%s: %s", text, tail, extra=extra)
+        _standard(standard_log, level, text, said)
+
+
+def _standard(logger: Any, level: int, text: str, said: Mapping[str, Any]) -> None:
+    tail = " ".join(f"{name}={_short(value)}" for name, value in said.items())
+    extra = {name: value for name, value in said.items() if name not in _TAKEN}
+    logger.log(level, "%s: %s", text, tail, extra=extra)
+
+
+class OwnLog:
+    """Lines to *logger*, structlog's or standard, instead of the one that the application has for all."""
+
+    __slots__ = ("_asked", "_logger", "_standard")
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self._standard = isinstance(logger, (logging.Logger, logging.LoggerAdapter))
+        self._asked = getattr(logger, "is_enabled_for", None) or getattr(logger, "isEnabledFor", None)
+
+    def hear(self, event: Event) -> None:
+        """Write the line that *event* is worth, if any."""
+        _tell(event, self._enabled, self._write)
+
+    def _enabled(self, level: int) -> bool:
+        return self._asked is None or bool(self._asked(level))
+
+    def _write(self, level: int, text: str, fields: Mapping[str, Any]) -> None:
+        said = {name: value for name, value in fields.items() if value is not None}
+        if self._standard:
+            _standard(self._logger, level, text, said)
+        else:
+            getattr(self._logger, logging.getLevelName(level).lower())(text, **said)
 
 
 def broken(sink: Any, error: Exception) -> None:
@@ -266,6 +299,23 @@ def _budget_spent(event: events.BudgetSpent) -> Line:
     return "budget spent", {"call": _name(event), "layer": event.layer, "basis": event.basis, **left}
 
 
+def _adapted(event: events.RateAdapted | events.BoundAdapted) -> Line:
+    what = "rate" if isinstance(event, events.RateAdapted) else "bound"
+    return f"{what} adapted", {"layer": event.layer, "was": event.old, "now": event.new, "reason": event.reason}
+
+
+def _hedge_sent(event: events.HedgeSent) -> Line:
+    return "hedge sent", {"call": _name(event), "attempt": event.attempt.number, "after": event.delay}
+
+
+def _hedge_lost(event: events.HedgeLost) -> Line:
+    return "attempt lost to another", {"call": _name(event), "attempt": event.attempt.number}
+
+
+def _coalesced(event: events.Coalesced) -> Line:
+    return "call coalesced", {"call": _name(event), "layer": event.layer, "waited": event.waited}
+
+
 _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.AttemptFinished: (DEBUG, _attempt_finished),
     events.FirstItem: (DEBUG, _first_item),
@@ -277,6 +327,11 @@ _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.ErrorRateHigh: (WARNING, _error_rate_high),
     events.NotCached: (WARNING, _not_cached),
     events.SdkRetries: (WARNING, _sdk_retries),
+    events.HedgeSent: (DEBUG, _hedge_sent),
+    events.HedgeLost: (DEBUG, _hedge_lost),
+    events.Coalesced: (DEBUG, _coalesced),
+    events.RateAdapted: (DEBUG, _adapted),
+    events.BoundAdapted: (DEBUG, _adapted),
     events.FellBack: (WARNING, _fell_back),
     events.PassedOver: (WARNING, _passed_over),
     events.BudgetSpent: (DEBUG, _budget_spent),

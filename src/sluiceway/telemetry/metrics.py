@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
     from sluiceway.call import Call
-    from sluiceway.events import Event
+    from sluiceway.events import Event, Sink
     from sluiceway.providers.usage import Usage
 
     Labels = dict[str, str | int]
@@ -109,6 +109,17 @@ def hear(event: Event) -> None:
     instruments = metering.instruments
     if record is not None and instruments is not None:
         record(instruments, event)
+
+
+def hearing(own: Metering) -> Sink:
+    """Return what records events with the instruments of *own*, instead of those configured for all."""
+
+    def hear_own(event: Event) -> None:
+        record = _RECORD.get(type(event))
+        if record is not None and own.instruments is not None:
+            record(own.instruments, event)
+
+    return hear_own
 
 
 # ------------------------------------------------------------------ one function a kind of event
@@ -248,6 +259,27 @@ def _budget_spent(to: Instruments, event: events.BudgetSpent) -> None:
         )
 
 
+def _rate_adapted(to: Instruments, event: events.RateAdapted) -> None:
+    name = _name(event.call)
+    to.rate_limit.set(event.new, metering.labels(names.CALL_NAME, name, names.LAYER, event.layer, names.LIMIT, "rps"))
+
+
+def _bound_adapted(to: Instruments, event: events.BoundAdapted) -> None:
+    to.concurrency_limit.set(int(event.new), _of_layer(event))
+
+
+def _hedge_sent(to: Instruments, event: events.HedgeSent) -> None:
+    to.hedges.add(1, _of_layer(event))
+
+
+def _hedge_lost(to: Instruments, event: events.HedgeLost) -> None:
+    to.wasted_attempts.add(1, _of_layer(event))
+
+
+def _coalesced(to: Instruments, event: events.Coalesced) -> None:
+    to.coalesced.add(1, _of_layer(event))
+
+
 _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.CallStarted: _call_started,
     events.CallFinished: _call_finished,
@@ -258,8 +290,13 @@ _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.CallRejected: _rejected,
     events.CircuitChanged: _circuit_changed,
     events.CacheHit: _cache_hit,
+    events.HedgeSent: _hedge_sent,
+    events.HedgeLost: _hedge_lost,
+    events.Coalesced: _coalesced,
     events.LimitLevel: _limit_level,
     events.BoundLevel: _bound_level,
+    events.RateAdapted: _rate_adapted,
+    events.BoundAdapted: _bound_adapted,
     events.FellBack: _fell_back,
     events.PassedOver: _passed_over,
     events.BudgetSpent: _budget_spent,

@@ -7,6 +7,7 @@ keeps what is needed for that. Nothing is made for a call whose span does not re
 
 from __future__ import annotations
 
+import copy
 import traceback
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -65,11 +66,13 @@ class Tracing:
         follow: makes the trace of a call from its recording span.
         detailed: whether phases without length become spans.
         content: whether messages and tracebacks of foreign errors may stand in spans.
+        version: how often settings were taken.
     """
 
-    __slots__ = ("content", "detailed", "follow", "given", "shortcut", "start")
+    __slots__ = ("content", "detailed", "follow", "given", "shortcut", "start", "version")
 
     def __init__(self) -> None:
+        self.version = 0
         self.set(follow=CallTrace, detailed=True, provider=None, content=False, on=True)
 
     def set(
@@ -89,16 +92,31 @@ class Tracing:
         self.follow = follow
         self.detailed = detailed
         self.content = content
+        self.version += 1
+
+    def varied(
+        self, style: tuple[type[CallTrace], bool] | None, provider: TracerProvider | None, *, content: bool
+    ) -> Tracing:
+        """Return a copy with other settings, *style* being `follow` and `detailed`; None, or no *content*, stays."""
+        made = copy.copy(self)
+        if provider is not None:
+            tracer = trace.get_tracer("sluiceway", tracer_provider=provider)
+            made.start = tracer.start_span
+            made.shortcut = Shortcut(tracer)
+        if style is not None:
+            made.follow, made.detailed = style
+        made.content = content or self.content
+        return made
 
 
-def follow(span: Span, run: Run, session: str | None) -> CallTrace | None:
+def follow(span: Span, run: Run, session: str | None, settings: Tracing) -> CallTrace | None:
     """Return what makes the spans of the call whose *span* was started; None if it does not record.
 
     Runs in the call's own context, and attaches *span* there. A span that does not record but has a valid context was
     sampled out: attached all the same, its children inherit the decision.
     """
     if span.is_recording():
-        return tracing.follow(span, run, session)
+        return settings.follow(span, run, session, settings)
     if span.get_span_context().is_valid:
         attach(set_span_in_context(span))
     return None
@@ -124,6 +142,7 @@ class CallTrace:
         "_handover",
         "_opened",
         "_reached",
+        "_settings",
         "_start",
         "_told",
         "session",
@@ -133,15 +152,16 @@ class CallTrace:
     draw: Mapping[type[Event], Callable[[Any, Any], None]]
     """What draws each kind of event."""
 
-    def __init__(self, span: Span, run: Run, session: str | None) -> None:
+    def __init__(self, span: Span, run: Run, session: str | None, settings: Tracing) -> None:
         now = time_ns()
         self._anchor = now - int(run.loop.time() * 1e9)
         self._drawn = now  # where the last sibling ends, in ns
         self._reached = run.started_at  # the same in loop time, before it was pushed aside
         self.span = span
         self.session = session
-        self._start = tracing.start
-        self._detailed = tracing.detailed
+        self._settings = settings
+        self._start = settings.start
+        self._detailed = settings.detailed
         self._handover: Handover | Literal[True] | None = True  # not asked for yet
         self._beside = self._opened = False  # of the last attempt
         self._told: BaseException | None = None
@@ -187,7 +207,7 @@ class CallTrace:
         end = self._end(event.at, start)
         if error is None and plain(said):
             if self._handover is True:
-                self._handover = tracing.shortcut.handover(self.span)
+                self._handover = self._settings.shortcut.handover(self.span)
             if self._handover:
                 self._handover.child(event.name, said, start, end)
                 return
@@ -260,9 +280,10 @@ class CallTrace:
             return
         self._told = error
         said = {EXCEPTION_TYPE: name}
-        if tracing.content:
+        content = self._settings.content
+        if content:
             said[EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
-        if tracing.content or isinstance(error, SluicewayError):
+        if content or isinstance(error, SluicewayError):
             said[EXCEPTION_MESSAGE] = str(error)
         span.add_event(EXCEPTION, said, at)
 
@@ -288,6 +309,8 @@ CallTrace.draw = {
     events.SdkRetries: CallTrace.moment,
     events.FellBack: CallTrace.fell_back,
     events.PassedOver: CallTrace.moment,
+    events.HedgeSent: CallTrace.moment,
+    events.HedgeLost: CallTrace.moment,
 }
 
 tracing: Final = Tracing()

@@ -16,13 +16,16 @@ from sluiceway.events import (
     CallFinished,
     CallRejected,
     CallStarted,
+    Coalesced,
+    HedgeLost,
+    HedgeSent,
     Settled,
     Waited,
 )
 
 from .kinds import answering_model, kind_of, model_of
 from .last_minute import LastMinute
-from .stats import OTHER, Figures, Stats, Waits
+from .stats import OTHER, Figures, Stats, Tokens, Waits
 from .tally import MOST, Price, Tallies, Tally, figures
 
 if TYPE_CHECKING:
@@ -69,8 +72,10 @@ class Statistics:
     __slots__ = (
         "_attempt_errors",
         "_cache_hits",
+        "_coalesced",
         "_errors",
         "_handlers",
+        "_hedges",
         "_latest",
         "_models",
         "_name",
@@ -83,6 +88,8 @@ class Statistics:
         "_tenants",
         "_unnamed",
         "_waits",
+        "_wasted",
+        "_wasted_attempts",
         "in_flight",
         "last_at",
         "last_minute",
@@ -114,6 +121,10 @@ class Statistics:
         self._refusals: Counter[str] = Counter()
         self._possibly_billed = 0
         self._cache_hits = 0
+        self._coalesced = 0
+        self._hedges = 0
+        self._wasted_attempts = 0
+        self._wasted = Tokens()
         self._settled: tuple[object, ...] | None = None
         self._handlers = _Handlers(
             {
@@ -125,6 +136,9 @@ class Statistics:
                 CallRejected: self._refused,
                 Settled: self._settle,
                 CacheHit: self._cache_hit,
+                Coalesced: self._coalesce,
+                HedgeSent: self._hedge,
+                HedgeLost: self._waste,
             }
         )
 
@@ -150,6 +164,10 @@ class Statistics:
             error_rate=bad / seen if seen else None,
             possibly_billed=self._possibly_billed,
             cache_hits=self._cache_hits,
+            coalesced=self._coalesced,
+            hedges=self._hedges,
+            wasted_attempts=self._wasted_attempts,
+            wasted=self._wasted,
             waits=MappingProxyType({reason: Waits(int(n), s, most) for reason, (n, s, most) in self._waits.items()}),
             errors=MappingProxyType(dict(self._errors.most_common())),
             attempt_errors=MappingProxyType(dict(self._attempt_errors.most_common())),
@@ -200,6 +218,8 @@ class Statistics:
     def _catch_up(self, call: Call) -> None:
         """Count the attempts of a call that only this session hears: they are told by its record, not by events."""
         run = call.run
+        while run.outer is not None:
+            run = run.outer
         if run.listening:
             return
         attempts = run.attempts
@@ -298,6 +318,23 @@ class Statistics:
 
     def _cache_hit(self, _: CacheHit) -> None:
         self._cache_hits += 1
+
+    def _coalesce(self, _: Coalesced) -> None:
+        self._coalesced += 1
+
+    def _hedge(self, _: HedgeSent) -> None:
+        self._hedges += 1
+
+    def _waste(self, event: HedgeLost) -> None:
+        self._wasted_attempts += 1
+        usage, wasted = event.attempt.usage, self._wasted
+        if usage is not None and not event.attempt.contained:
+            self._wasted = Tokens(
+                wasted.input + usage.input_tokens,
+                wasted.output + usage.output_tokens,
+                wasted.cached + (usage.cached_tokens or 0),
+                wasted.reasoning + (usage.reasoning_tokens or 0),
+            )
 
     def _settle(self, event: Settled) -> None:
         if event.basis != "possibly billed" or event.call is None:

@@ -115,6 +115,11 @@ class Stats(Figures):
         possibly_billed: attempts that failed after they were sent, for which the provider may charge: known where a
             limiter settles them.
         cache_hits: calls that a cache answered: they made no attempt and cost nothing.
+        coalesced: calls that took the answer to an equal one under way: they made no attempt and cost nothing.
+        hedges: attempts that were made beside a slow one.
+        wasted_attempts: attempts that were cut off or answered in vain, since another one of their call came first.
+        wasted: the tokens that those reported, which `tokens` contains too. Most report none when they are cut off; the
+            provider may charge for them all the same.
         waits: by reason: a layer's name, or `"backoff"`.
         errors: calls that ended with an error or refusal, by its kind, the most frequent first.
         attempt_errors: attempts that failed, by kind; a retry may have saved their calls.
@@ -131,6 +136,10 @@ class Stats(Figures):
     error_rate: float | None = None
     possibly_billed: int = 0
     cache_hits: int = 0
+    coalesced: int = 0
+    hedges: int = 0
+    wasted_attempts: int = 0
+    wasted: Tokens = Tokens()
     waits: Mapping[str, Waits] = field(default_factory=_nothing)
     errors: Mapping[str, int] = field(default_factory=_nothing)
     attempt_errors: Mapping[str, int] = field(default_factory=_nothing)
