@@ -39,6 +39,7 @@ from .layers import bounded, budgeted, cached, chaos, circuit_breaker, fallback,
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
+from .queues import Fair, Priority
 from .session import Session
 from .streaming import Abandoned
 
@@ -55,6 +56,7 @@ __all__ = [
     "CircuitOpen",
     "CostTooLarge",
     "Duration",
+    "Fair",
     "Fifo",
     "Hints",
     "Layer",
@@ -62,6 +64,7 @@ __all__ = [
     "Outcome",
     "Pipeline",
     "PipelineWarning",
+    "Priority",
     "Proceed",
     "QueueFull",
     "RateLimited",

@@ -13,7 +13,8 @@ import heapq
 import itertools
 from asyncio import CancelledError
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .errors import QueueFull
 from .expiry import Wheel, one_loop_at_a_time
@@ -21,7 +22,6 @@ from .expiry import Wheel, one_loop_at_a_time
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-if TYPE_CHECKING:
     from .call import Call
 
 _EPS = 1e-9
@@ -41,7 +41,7 @@ class Limiter(Protocol):
 class Waiter:
     """One caller in the queue."""
 
-    __slots__ = ("again", "call", "costs", "counted", "future", "out", "rank")
+    __slots__ = ("again", "call", "costs", "counted", "future", "out", "rank", "since")
 
     def __init__(self, future: asyncio.Future[bool], costs: Any, call: Call | None, now: float) -> None:
         """Wait on *future* for *costs*; the queue's discipline looks at *call*, None for a block of code."""
@@ -49,6 +49,7 @@ class Waiter:
         self.costs = costs
         self.call = call
         self.again = call is not None and call.attempt > 1
+        self.since = now
         self.rank = call.run.started_at if self.again and call is not None else now
         self.counted = False  # it gave up and stands dead in the queue
         self.out = False  # it left the queue
@@ -59,8 +60,20 @@ class Waiter:
             self.future.set_result(False)
 
 
+Weigh: TypeAlias = Callable[[Any], float]
+"""Returns what a waiter's costs, or a difference of costs, count where they are shared out; it must be linear."""
+
+
 class Queue(Protocol):
-    """Who is next; one object for each waiting room."""
+    """Who is next; one object for each waiting room.
+
+    `head` and `pop` agree, whatever happened in between but `push` and `settle`. A queue may have more methods than
+    these, and is told and asked then: ``left(waiter)``, who gave up and stays as a dead one; ``full(call)``, why it
+    takes no such call, or None; ``ahead(call)``, about how many would be served before it; and, if it shares out by
+    what was taken, all of ``passed(call, costs)``, who was served at once since nobody waited;
+    ``settle(call, deltas)``, whose costs turned out to be so much more; and ``returned(waiter)``, who was cancelled
+    before it could use what it was granted. `call` is None for a block of code.
+    """
 
     def push(self, waiter: Waiter) -> None:
         """Add *waiter*."""
@@ -79,11 +92,18 @@ class Queue(Protocol):
     def __iter__(self) -> Iterator[Waiter]: ...
 
 
+class Watcher(Protocol):
+    """Who looks at how long a room lets wait."""
+
+    def granted(self, waited: float, now: float) -> None:
+        """One who waited *waited* seconds goes on at *now*."""
+
+
 class Discipline(Protocol):
     """The setting `queue=` of a waiting layer: makes the queue of each of its rooms."""
 
-    def open(self) -> Queue:
-        """Return a new, empty queue."""
+    def open(self, weigh: Weigh | None = None) -> Queue:
+        """Return a new, empty queue; *weigh* returns what costs count, None counts each waiter as 1."""
 
 
 class Fifo:
@@ -92,7 +112,7 @@ class Fifo:
     A further attempt of a call keeps the rank of the call's start: it does not begin at the end again.
     """
 
-    def open(self) -> Queue:
+    def open(self, weigh: Weigh | None = None) -> Queue:  # noqa: ARG002 - it asks for no costs
         """Return a new, empty queue."""
         return _FifoQueue()
 
@@ -161,9 +181,24 @@ class WaitingRoom:
 
     Attributes:
         occupied: whether the queue holds anybody, dead or alive; a flag, since every call asks.
+        charges: whether the queue wants to know who `passed` without waiting.
+        watchers: who is told of each grant, with the time that it was waited for.
     """
 
-    __slots__ = ("_due", "_gone", "_loop", "_pending", "_timer", "limiter", "occupied", "queue", "slack")
+    __slots__ = (
+        "_due",
+        "_gone",
+        "_left_queue",
+        "_loop",
+        "_pending",
+        "_timer",
+        "charges",
+        "limiter",
+        "occupied",
+        "queue",
+        "slack",
+        "watchers",
+    )
 
     def __init__(self, limiter: Limiter, queue: Queue, slack: float = 0.0) -> None:
         self.limiter = limiter
@@ -175,6 +210,9 @@ class WaitingRoom:
         self._due = 0.0
         self._gone = 0
         self._pending = False
+        self._left_queue: Callable[[Waiter], None] | None = getattr(queue, "left", None)
+        self.charges = hasattr(queue, "passed")
+        self.watchers: list[Watcher] = []
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -187,9 +225,38 @@ class WaitingRoom:
         except RuntimeError:
             return 0.0 if self._loop is None else self._loop.time()
 
-    def try_acquire(self, costs: Any, now: float) -> bool:
+    def try_acquire(self, costs: Any, now: float, call: Call | None = None) -> bool:
         """Take *costs* if nobody waits and they fit; True if taken."""
-        return not (self.occupied and self._anyone()) and self.limiter.take(costs, now) == 0.0
+        if (self.occupied and self._anyone()) or self.limiter.take(costs, now) != 0.0:
+            return False
+        if self.charges:
+            self.passed(call, costs, now)
+        return True
+
+    def passed(self, call: Call | None, costs: Any, now: float) -> None:
+        """Tell a queue that `charges` of *costs* just taken for one who did not wait."""
+        queue: Any = self.queue
+        try:
+            queue.passed(call, costs)
+        except BaseException:
+            self.limiter.give(costs, now)  # a key function that fails must not cost a permit
+            raise
+
+    def settle(self, call: Call | None, deltas: Any) -> None:
+        """Tell a queue that `charges` that what *call* took cost *deltas* more than was said then."""
+        if self.charges:
+            queue: Any = self.queue
+            queue.settle(call, deltas)
+
+    def full(self, call: Call | None) -> str | None:
+        """Return why the queue takes no such call, None if it does."""
+        ask = getattr(self.queue, "full", None)
+        return None if ask is None else ask(call)
+
+    def ahead(self, call: Call) -> int:
+        """Return about how many would be served before *call* if it came now."""
+        ask = getattr(self.queue, "ahead", None)
+        return len(self) if ask is None else min(len(self), ask(call))
 
     async def wait(
         self,
@@ -221,6 +288,9 @@ class WaitingRoom:
         except CancelledError:
             if waiter.future.done() and not waiter.future.cancelled() and waiter.future.result():
                 self.limiter.give(costs, loop.time())
+                if self.charges:
+                    queue: Any = self.queue
+                    queue.returned(waiter)
             else:
                 self._left(waiter)
             self._serve_soon()
@@ -257,6 +327,8 @@ class WaitingRoom:
             if wait == 0.0:
                 queue.pop()
                 waiter.future.set_result(True)
+                for watcher in self.watchers:
+                    watcher.granted(now - waiter.since, now)
                 continue
             if wait is None:
                 break
@@ -299,6 +371,8 @@ class WaitingRoom:
         if waiter.out:
             return
         waiter.counted = True
+        if self._left_queue is not None:
+            self._left_queue(waiter)
         self._gone += 1
         if self._gone > _SWEEP and self._gone * 2 > len(self.queue):
             self.queue.sweep()

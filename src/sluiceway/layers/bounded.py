@@ -68,7 +68,7 @@ class bounded(Layer):
         by: a function of the `Call` that returns a key; each key has `limit` places of its own.
         max_wait: how long a call may wait for a place; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
-        queue: in which order they are served: `Fifo()`.
+        queue: in which order they are served: `Fifo()`, `Priority()` or `Fair()`.
 
     Raises:
         BoundExceeded: a call found no place within `max_wait`.
@@ -107,6 +107,8 @@ class bounded(Layer):
             await self._wait(call, state)
         else:
             places.held += 1
+            if room.charges:
+                room.passed(call, 1, 0.0)
             if run.detailed:
                 self._report(call, state, run.time(), granted=True, depth=0)
         try:
@@ -121,10 +123,10 @@ class bounded(Layer):
         room = state.room
         since = run.time()
         depth = len(room)
-        if depth == 0 and room.try_acquire(1, since):  # only dead waiters stood in the way
+        if depth == 0 and room.try_acquire(1, since, call):  # only dead waiters stood in the way
             return
         queueing = self._queueing
-        full = queueing.full(depth)
+        full = queueing.full(depth, room, call)
         if full is not None:
             raise self._refused(call, state, QueueFull, full)
         if queueing.max_wait == 0:

@@ -14,7 +14,7 @@ from sluiceway.algorithms.with_places import WithPlaces
 from sluiceway.durations import Duration, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sluiceway.algorithms.in_flight import InFlight
     from sluiceway.algorithms.limiter import Limiter, Resource
@@ -132,3 +132,21 @@ def nearest(specs: Sequence[LimitSpec], unit: str, limit: float | None) -> int |
     if limit is None:
         return min(ours, key=lambda i: specs[i].window)
     return min(ours, key=lambda i: abs(specs[i].limit - limit))
+
+
+def weigher(specs: Sequence[LimitSpec]) -> Callable[[Sequence[float]], float]:
+    """Return what counts of costs where a limit is shared out: the request, if limited, and its tokens.
+
+    Each unit counts once, though it may be limited per minute and per day, and input and output only where no limit
+    is on both together. A request counts as one token, so that calls of no tokens are not free.
+    """
+    first: dict[str, int] = {}
+    for i, spec in enumerate(specs):
+        first.setdefault(spec.unit, i)
+    units = (REQUESTS, TOKENS) if TOKENS in first else (REQUESTS, INPUT, OUTPUT)
+    counted = [first[unit] for unit in units if unit in first]
+
+    def weigh(costs: Sequence[float]) -> float:
+        return sum(costs[i] for i in counted)
+
+    return weigh

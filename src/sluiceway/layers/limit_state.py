@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sluiceway.admission import Discipline, WaitingRoom
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
-from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec, nearest, with_places
+from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec, nearest, weigher, with_places
 from sluiceway.providers.headers import read_limits
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class LimitState:
         self.specs = specs
         self.places = places
         self.limiter = with_places(limiter, places)
-        self.room = WaitingRoom(self.limiter, queue.open(), slack)
+        self.room = WaitingRoom(self.limiter, queue.open(weigher(specs)), slack)
         self.estimator = estimator
         self.in_flight = 0
         self.paused_until = float("-inf")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sluiceway.admission import Discipline, Fifo
 from sluiceway.durations import Duration, optional_seconds
 from sluiceway.expiry import Wheel
+
+if TYPE_CHECKING:
+    from sluiceway.admission import WaitingRoom
+    from sluiceway.call import Call
 
 
 class Queueing:
@@ -29,12 +35,12 @@ class Queueing:
         self.max_queue = None if max_queue is None else count(max_queue, "max_queue", 0)
         self.discipline: Discipline = Fifo() if queue is None else queue
         if not hasattr(self.discipline, "open"):
-            raise TypeError(f"queue={queue!r} must be the order of a queue, such as Fifo()")
+            raise TypeError(f"queue={queue!r} must be the order of a queue, such as Fifo() or Fair()")
 
-    def full(self, depth: int) -> str | None:
-        """Return why a queue of *depth* takes nobody, None if it does."""
+    def full(self, depth: int, room: WaitingRoom | None = None, call: Call | None = None) -> str | None:
+        """Return why a queue of *depth* takes nobody, or *room* not *call*; None if it does."""
         if self.max_queue is None or depth < self.max_queue:
-            return None
+            return None if room is None else room.full(call)
         return f"{depth} calls wait already (max_queue={self.max_queue})"
 
 

@@ -74,7 +74,7 @@ class rate_limited(Layer):
         by: a function of the `Call` that returns a key; each key has these limits of its own.
         max_wait: how long a call may wait; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
-        queue: in which order they are served: `Fifo()`.
+        queue: in which order they are served: `Fifo()`, `Priority()` or `Fair()`, which counts tokens.
         learn: whether headers and Retry-After speak of this limit. None: they do unless `by` is given, since a key of
             the user's own is not the provider's.
         slack: how long a wake-up may be put off so that one timer admits several.
@@ -175,8 +175,11 @@ class rate_limited(Layer):
         now = run.time()
         if state.room.occupied or state.limiter.take(costs, now) != 0.0:
             now = await self._wait(call, state, costs, now)
-        elif run.detailed:
-            self._report(call, state, costs, now, granted=True, depth=0)
+        else:
+            if state.room.charges:
+                state.room.passed(call, costs, now)
+            if run.detailed:
+                self._report(call, state, costs, now, granted=True, depth=0)
         before = run.last
         sent = len(run.attempts)
         if self._counts_in_flight:
@@ -219,7 +222,7 @@ class rate_limited(Layer):
         run = call.run
         room = state.room
         depth = len(room)
-        if depth == 0 and room.try_acquire(costs, since):  # only dead waiters stood in the way
+        if depth == 0 and room.try_acquire(costs, since, call):  # only dead waiters stood in the way
             return since
         self._refuse_if_hopeless(call, state, costs, since, depth)
         run.phase = (_WAIT, since)
@@ -239,7 +242,7 @@ class rate_limited(Layer):
     def _refuse_if_hopeless(
         self, call: Call | None, state: LimitState, costs: Sequence[float], now: float, depth: int
     ) -> None:
-        full = self._queueing.full(depth)
+        full = self._queueing.full(depth, state.room, call)
         if full is not None:
             raise self._refused(call, state, costs, QueueFull, full)
         longest = self._queueing.max_wait
@@ -277,6 +280,8 @@ class rate_limited(Layer):
             state.in_flight -= 1
         if not attempts:
             limiter.give(costs, now, at)
+            if state.room.charges:
+                state.room.settle(call, [-cost for cost in costs])
         else:
             if state.places is not None:
                 state.places.give()
@@ -360,7 +365,7 @@ class rate_limited(Layer):
         """Settle a permit taken at *at* to *tokens*; None refunds its request too."""
         now = state.room.time()
         actual = costs_of(self._specs, 0, NOTHING) if tokens is None else costs_of(self._specs, 1, charge(tokens))
-        self._settlement.to(state, costs, actual, at, now)
+        self._settlement.to(None, state, costs, actual, at, now)
         if state.room.occupied:
             state.room.serve()
 

@@ -62,16 +62,25 @@ class Settlement:
         """Settle what *call* reserved at *at*, now that its *attempts* are over; *fault* is None for an answer."""
         basis, actual = self._verdict(state, reserved, attempts, fault)
         if actual is not reserved:
-            self.to(state, reserved, actual, at, now)
+            self.to(call, state, reserved, actual, at, now)
         if call.run.listening:
             before, after = state.by_name(reserved), state.by_name(actual)
             call.report(Settled(now, call, self._layer, state.key, basis, before, after))
 
-    def to(self, state: LimitState, reserved: Sequence[float], actual: Sequence[float], at: float, now: float) -> None:
-        """Settle a reservation made at *at* to *actual*."""
+    def to(
+        self,
+        call: Call | None,
+        state: LimitState,
+        reserved: Sequence[float],
+        actual: Sequence[float],
+        at: float,
+        now: float,
+    ) -> None:
+        """Settle a reservation made at *at* to *actual*, for the limiter and for the queue that shares it out."""
         deltas = [after - before for after, before in zip(actual, reserved, strict=True)]
         if any(deltas):
             state.limiter.adjust(deltas, now, at)
+            state.room.settle(call, deltas)
 
     def _verdict(
         self,
