@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sluiceway.testing.virtual_time import VirtualTimeLoop
+
+# A busy machine must not fail a property: how long an example takes to make or to run is no part of it.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 pytest_plugins = ["pytester"]
 
