@@ -35,7 +35,18 @@ from .errors import (
     TimedOut,
 )
 from .layer import Layer, Pipeline
-from .layers import bounded, budgeted, cached, chaos, circuit_breaker, fallback, rate_limited, retry_jitter, timed
+from .layers import (
+    bounded,
+    budgeted,
+    cached,
+    chaos,
+    circuit_breaker,
+    fallback,
+    observed,
+    rate_limited,
+    retry_jitter,
+    timed,
+)
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
@@ -85,6 +96,7 @@ __all__ = [
     "fallback",
     "hints",
     "layers_of",
+    "observed",
     "rate_limited",
     "retry_jitter",
     "snapshot",

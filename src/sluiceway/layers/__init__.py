@@ -8,6 +8,7 @@ from .cached import cached
 from .chaos import chaos
 from .circuit_breaker import circuit_breaker
 from .fallback import fallback
+from .observed import observed
 from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
 from .timed import timed
@@ -19,6 +20,7 @@ __all__ = [
     "chaos",
     "circuit_breaker",
     "fallback",
+    "observed",
     "rate_limited",
     "retry_jitter",
     "timed",

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 DETAILS: Final = ("full", "compact", "nested")
 
 
+def style(detail: str) -> tuple[type[CallTrace], bool]:
+    """Return what draws the spans of *detail*, and whether phases without length become some.
+
+    Raises:
+        ValueError: *detail* is none of the three.
+    """
+    if detail not in DETAILS:
+        raise ValueError(f"detail={detail!r} must be one of {', '.join(map(repr, DETAILS))}")
+    return NestedTrace if detail == "nested" else CallTrace, detail != "compact"
+
+
 def configure(
     *,
     detail: str = "full",
@@ -45,11 +56,10 @@ def configure(
     Raises:
         ValueError: *detail* is none of the three.
     """
-    if detail not in DETAILS:
-        raise ValueError(f"detail={detail!r} must be one of {', '.join(map(repr, DETAILS))}")
+    draws, detailed = style(detail)
     tracing.set(
-        follow=NestedTrace if detail == "nested" else CallTrace,
-        detailed=detail != "compact",
+        follow=draws,
+        detailed=detailed,
         provider=tracer_provider,
         content=capture_content,
         on=spans,

@@ -21,6 +21,7 @@ from . import logs, metrics
 from .logs import WARNINGS, standard_log, told
 from .metrics import enabled as metered
 from .metrics import metering
+from .observation import observation_of, watched
 from .spans import follow, tracing
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from sluiceway.call import Call, Run
     from sluiceway.events import Event, Sink
+
+    from .observation import Observation
 
 
 class Counter(Protocol):
@@ -178,38 +181,59 @@ def observe(run: Run, call: Call) -> None:
     )
     if process_scopes or attached:
         heard = _everybody(heard, run.layers)
-    if not (others or heard):
+    own = observation_of(run.layers) if watched else None
+    if not (others or heard or own):
         return  # what is worth a warning goes to the log all the same: see `Run.sink`
     for scope in heard:
         if scope.drains:
             scope.admit(call)
-    if not others and len(heard) == 1:
+    if not others and own is None and len(heard) == 1:
         _sole.listen(run, heard[0])
         return
     try:
-        span = tracing.start(f"call {run.name}")
-        _introduce(run, span, heard, counted=metered(), logged=told())
+        if own is None:
+            span = tracing.start(f"call {run.name}")
+            _introduce(run, span, heard, counted=metered(), logged=told())
+        else:
+            _introduce(run, own.tracing.start(f"call {run.name}"), heard, counted=metered(), logged=told(), own=own)
     except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
         run.sink = warnings_only  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)
 
 
-def _introduce(run: Run, span: Span, heard: tuple[Scope, ...], *, counted: bool, logged: bool) -> None:
-    """Give the call everybody who hears it."""
+def _introduce(
+    run: Run,
+    span: Span,
+    heard: tuple[Scope, ...],
+    *,
+    counted: bool,
+    logged: bool,
+    own: Observation | None = None,
+) -> None:
+    """Give the call everybody who hears it; *own* is what its layers say about that."""
     session = getattr(heard[0], "id", None) if heard else None
-    trace = None if span is INVALID_SPAN else follow(span, run, session)
+    settings = tracing if own is None else own.tracing
+    trace = None if span is INVALID_SPAN else follow(span, run, session, settings)
     sinks: list[Sink] = []
     if trace is not None:
         sinks.append(trace.hear)
-        run.detailed = tracing.detailed
-    if counted:
+        run.detailed = settings.detailed
+    if own is not None and own.metering is not None and own.count is not None:
+        sinks.append(own.count)
+        run.detailed = own.metering.due(run.started_at) or run.detailed
+    elif counted:
         sinks.append(metrics.hear)
         run.detailed = metrics.metering.due(run.started_at) or run.detailed
     if heard:
         sinks += [scope.hear for scope in heard]
     if _listeners:
         sinks += _listeners
-    if logged:
+    if own is not None:
+        sinks += own.sinks
+    if own is not None and own.log is not None:
+        sinks.append(own.log.hear)
+        logged = True
+    elif logged:
         sinks.append(logs.hear)
     elif not sinks:  # sampled out
         run.sink = warnings_only  # type: ignore[method-assign]  # made to be set

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sluiceway.call import Run
 
+    from .spans import Tracing
+
 
 class NestedTrace(CallTrace):
     """The spans of one call: what a layer did contains what the layers inside it did until the attempt is over.
@@ -28,8 +30,8 @@ class NestedTrace(CallTrace):
 
     __slots__ = ("_open",)
 
-    def __init__(self, span: Span, run: Run, session: str | None) -> None:
-        super().__init__(span, run, session)
+    def __init__(self, span: Span, run: Run, session: str | None, settings: Tracing) -> None:
+        super().__init__(span, run, session, settings)
         self._open: list[tuple[Span, Context]] = []
 
     def parent(self) -> Context:
