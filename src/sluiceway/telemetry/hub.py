@@ -181,9 +181,11 @@ def observe(run: Run, call: Call) -> None:
     )
     if process_scopes or attached:
         heard = _everybody(heard, run.layers)
+    if not (others or heard or watched):
+        return  # what is worth a warning goes to the log all the same: see `Run.sink`
     own = observation_of(run.layers) if watched else None
     if not (others or heard or own):
-        return  # what is worth a warning goes to the log all the same: see `Run.sink`
+        return
     for scope in heard:
         if scope.drains:
             scope.admit(call)
