@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from sluiceway.events import Event
 
 
-@circuit_breaker(failure_ratio=0.5, min_calls=5, window="2s", open_for="300ms", close_after=2, ramp=0)
+@circuit_breaker(
+    failure_ratio=0.5, min_calls=5, window="2s", open_for="300ms", max_open_for="300ms", close_after=2, ramp=0
+)
 async def ask(client: AsyncOpenAI, prompt: str) -> None:
     await client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": prompt}])
 
@@ -44,7 +46,7 @@ def show(event: Event) -> None:
 async def main() -> None:
     ends: Counter[str] = Counter()
     async with real_or_simulated(outages=[(0.5, 1.5)], latency="5ms") as client, Session(on_event=show):
-        for number in range(100):
+        for number in range(120):
             try:
                 await ask(client, f"Name canal {number}")
                 ends["answered"] += 1

@@ -6,7 +6,7 @@ another. Its error is a `TimeoutError` that says which limit it was and where th
 
 Prints::
 
-    total:    ask not done within 1 s (spent: ... s in attempt 1, ... s in attempt 2...)
+    total:    ask not done within 1 s (spent: ... s in attempt ...)
     deadline: ask not done by its deadline, 0.2 s after its start (spent: ... s in attempt 1)
     where the time went, as data: ['attempt 1']
 """
