@@ -8,6 +8,7 @@ from .cached import cached
 from .chaos import chaos
 from .circuit_breaker import circuit_breaker
 from .fallback import fallback
+from .hedged import hedged
 from .observed import observed
 from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
@@ -20,6 +21,7 @@ __all__ = [
     "chaos",
     "circuit_breaker",
     "fallback",
+    "hedged",
     "observed",
     "rate_limited",
     "retry_jitter",
