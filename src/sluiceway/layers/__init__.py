@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from .bounded import bounded
 from .budgeted import budgeted
 from .cached import cached
@@ -13,6 +15,9 @@ from .observed import observed
 from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
 from .timed import timed
+
+if typing.TYPE_CHECKING:
+    from sluiceway.layer import Layer
 
 __all__ = [
     "bounded",
@@ -27,3 +32,19 @@ __all__ = [
     "retry_jitter",
     "timed",
 ]
+
+
+def registered() -> dict[str, type[Layer]]:
+    """Return the classes of all layers by name: ours, and those that installed packages bring.
+
+    A package brings its layers by entry points of the group `sluiceway.layers`. They are read, and their modules
+    imported, when this is called and not before.
+
+    Raises:
+        ValueError: two different layers have one name.
+        TypeError: an entry point leads to something that is no layer class.
+        ImportError: an entry point leads nowhere.
+    """
+    from .registration import with_those_of_packages  # noqa: PLC0415 - nobody else needs what it imports
+
+    return with_those_of_packages({name: globals()[name] for name in __all__})
