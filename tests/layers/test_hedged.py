@@ -17,13 +17,14 @@ from sluiceway import (
     TimedOut,
     bounded,
     circuit_breaker,
+    hedged,
     hints,
     rate_limited,
     retry_jitter,
     timed,
 )
 from sluiceway.events import AttemptFinished, AttemptStarted, CallRejected, HedgeLost, HedgeSent, Phase, Settled
-from sluiceway.layers.hedged import HedgeSnapshot, hedged
+from sluiceway.layers.hedged import HedgeSnapshot
 from sluiceway.testing import ScriptedProvider, after, completion, hang, stream
 from spies import Again, Passing, Spy
 from stepping import cancel_at_every_step
