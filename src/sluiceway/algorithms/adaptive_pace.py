@@ -51,7 +51,8 @@ class AdaptivePace(Around):
         """Return 0.0 and take *costs*, or return the wait and take nothing."""
         wait = self._spread.take(costs, now)
         if wait != 0.0:
-            self._waited = True
+            if self._bucket.wait(costs[0], now):  # it is the rate that holds it, and not how bursts are spread
+                self._waited = True
             return wait
         self.meter.sent(now)
         if now - self._last > _QUIET:

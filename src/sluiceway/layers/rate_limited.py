@@ -256,7 +256,7 @@ class rate_limited(Layer):
     def _refused(
         self, call: Call | None, state: LimitState, costs: Sequence[float], kind: type[Rejected], why: str
     ) -> Rejected:
-        limits = ", ".join(f"{spec.name}={spec.limit:g}" for spec in self._specs)
+        limits = ", ".join(f"{name}={limit:g}" for name, limit in state.limits().items())
         where = "" if state.key is None else f" for {state.key!r}"
         now = state.room.time()
         error = kind(
@@ -321,7 +321,7 @@ class rate_limited(Layer):
         attributes = {
             "sluiceway.rate_limit.requested": costs[i],
             "sluiceway.rate_limit.remaining": levels[i],
-            "sluiceway.rate_limit.limit": spec.limit,
+            "sluiceway.rate_limit.limit": state.limits()[spec.name],
             "sluiceway.rate_limit.unit": spec.unit,
             "sluiceway.queue.depth": depth,
         }

@@ -1,0 +1,92 @@
+"""One key of an adaptive rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from sluiceway.layers.limit_specs import REQUESTS, LimitSpec
+from sluiceway.layers.limit_state import LimitState, RateSnapshot
+from sluiceway.layers.token_costs import Estimator
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Hashable, Mapping
+
+    from sluiceway.admission import Discipline
+    from sluiceway.algorithms.adaptive_pace import AdaptivePace
+    from sluiceway.layers.rate_memory import RateMemory
+
+_RPS: Final = "rps"
+_TOLD: Final = 0.05  # how far a rate must have grown before that is told
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveRateSnapshot(RateSnapshot):
+    """The state of one key of an `adaptive_rate` layer: what a `rate_limited` shows, and how the rate came about.
+
+    Attributes:
+        rate: requests a second that are let through now.
+        peak: the rate at which the provider last refused; at first the initial one.
+        doubling: whether it is in slow start.
+    """
+
+    rate: float
+    peak: float
+    doubling: bool
+
+
+class AdaptiveState(LimitState):
+    """The pace, the waiting room and the memory of one key.
+
+    Attributes:
+        told: the rate that was last reported.
+    """
+
+    __slots__ = ("memory", "pace", "told")
+
+    def __init__(self, key: Hashable, pace: AdaptivePace, queue: Discipline, slack: float, memory: RateMemory) -> None:
+        spec = LimitSpec(_RPS, REQUESTS, pace.law.limit, 1.0)
+        super().__init__(key, (spec,), pace, None, queue, slack, Estimator())
+        self.pace = pace
+        self.memory = memory
+        self.told = pace.law.limit
+
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another event loop; in the first one, with the rate that is remembered."""
+        first = self.loop is None
+        super().move_to(loop)
+        remembered = self.memory.recall(self.key) if first else None
+        if remembered is not None:
+            self.pace.restore(remembered, loop.time())
+            self.told = self.rate
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, now."""
+        return self.pace.law.limit
+
+    def moved(self) -> bool:
+        """Whether the rate is far from the one that was last reported."""
+        return abs(self.rate - self.told) > _TOLD * self.told
+
+    def limits(self) -> Mapping[str, float]:
+        """Return the rate by the name of the limit."""
+        return MappingProxyType({_RPS: self.rate})
+
+    def snapshot(self) -> AdaptiveRateSnapshot:
+        """Return the state as of now if an event loop runs, as of the last call if not."""
+        shot = super().snapshot()
+        law = self.pace.law
+        return AdaptiveRateSnapshot(
+            shot.key,
+            shot.available,
+            shot.limit,
+            shot.waiting,
+            shot.paused_for,
+            shot.in_flight,
+            law.limit,
+            law.peak,
+            law.slow,
+        )
