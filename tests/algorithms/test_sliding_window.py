@@ -265,6 +265,24 @@ def test_a_pause_ends_with_one_permit_and_the_pace():
     assert 1 == len([1 for _ in range(5) if machine.take(1, 30.14) == 0.0])
 
 
+def test_a_pause_takes_the_slack_that_late_callers_have():
+    """Waiting out a pause earns no catching up: after it the second permit comes one full distance after the first."""
+    machine = SlidingWindow(600, 60.0, 0.0)
+    machine.take(1, 0.0)
+    machine.pause(30.0, 1.0)
+    assert 0.0 == machine.take(1, 30.0)
+    assert 0.1 == pytest.approx(machine.take(1, 30.0))
+
+
+def test_a_pause_without_pace_is_a_gate():
+    """A day's count opens again as it was: its pace is that of the other limits beside it."""
+    machine = SlidingWindow(1000, 86_400.0, paced=False)
+    machine.pause(30.0, 1.0)
+    machine.adjust(-1, 20.0, 0.0)
+    assert 29.0 == pytest.approx(machine.take(1, 1.0))
+    assert all(machine.take(1, 30.0) == 0.0 for _ in range(1000))
+
+
 def test_a_wait_told_in_a_pause_includes_what_comes_after_it():
     """Who asks during a pause is told when the window will have room, not merely when the pause ends."""
     machine = SlidingWindow(10, 60.0, 0.0, paced=False)
@@ -284,6 +302,13 @@ def test_what_the_provider_counts_of_others_ends_after_a_window():
     assert 54.0 == pytest.approx(machine.take(1, 6.0))
     assert 10 == machine.level(60.0)
     assert 70 == machine.level(65.0)
+
+
+def test_others_share_ends_without_permits_of_ours_too():
+    """A key that only others use is learnt once and forgotten after a window."""
+    machine = SlidingWindow(100, 60.0, 0.0, paced=False)
+    machine.learn(30, 5.0)
+    assert [30, 100] == [machine.level(64.0), machine.level(65.0)]
 
 
 def test_the_provider_may_take_back_others_share_but_not_our_own():
@@ -337,6 +362,25 @@ def test_resizing_keeps_the_granules_share_of_the_window():
     for i in range(1000):
         machine.take(1, i / 10)
     assert len(machine._stamps) <= 12
+
+
+def test_a_shorter_window_forgets_sooner():
+    """After a day's window became a second's, permits no longer share the minute that a day merges."""
+    machine = SlidingWindow(2, 86_400.0, 0.0, paced=False)
+    machine.take(1, 0.0)
+    machine.resize(2, 1.0, 0.5)
+    assert 0.0 == machine.take(1, 0.6)
+    assert 0.4 == pytest.approx(machine.take(1, 0.6))
+    assert 0.0 == machine.take(1, 1.0)
+    assert 0.6 == pytest.approx(machine.take(1, 1.0))
+
+
+def test_a_correction_of_a_permit_nobody_took_changes_nothing():
+    """A time after the last entry names none."""
+    machine = SlidingWindow(100, 10.0, 0.0, paced=False)
+    machine.take(10, 0.0)
+    machine.adjust(-5, 6.0, 5.0)
+    assert 90 == machine.level(6.0)
 
 
 @pytest.mark.parametrize(
