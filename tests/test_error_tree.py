@@ -15,6 +15,7 @@ from sluiceway.errors import (
     CircuitOpen,
     CostTooLarge,
     MissingExtra,
+    Overloaded,
     QueueFull,
     RateLimited,
     ReentrantUse,
@@ -32,6 +33,7 @@ MADE = [
     QueueFull("text", layer="bounded"),
     CostTooLarge("text", layer="rate_limited", cost=9.0, limit=5.0, unit="tokens", window=60.0),
     CircuitOpen("text", layer="circuit_breaker", retry_after=30.0),
+    Overloaded("text", layer="shed", retry_after=2.5),
     BudgetExceeded("text", layer="budgeted", unit="usd", cost=2.0, limit=5.0, spent=3.5, reserved=1.0),
     SessionClosed("text"),
     TimedOut("text", limit=5.0, kind="idle", elapsed=5.1, spent={"attempt 1": 5.1}),
@@ -50,7 +52,7 @@ def test_everything_that_is_raised_is_a_sluiceway_error():
 def test_refusals_are_rejections_and_the_rest_is_not():
     """What was refused before anything was sent is told apart by one class."""
     refusals = {RateLimited, BoundExceeded, QueueFull, CostTooLarge, CircuitOpen, SessionClosed, Rejected}
-    refusals.add(BudgetExceeded)
+    refusals |= {BudgetExceeded, Overloaded}
     assert refusals == {type(error) for error in MADE if isinstance(error, Rejected)}
 
 

@@ -26,6 +26,7 @@ from .errors import (
     CircuitOpen,
     CostTooLarge,
     MissingExtra,
+    Overloaded,
     QueueFull,
     RateLimited,
     ReentrantUse,
@@ -46,6 +47,7 @@ from .layers import (
     observed,
     rate_limited,
     retry_jitter,
+    shed,
     timed,
 )
 from .order import PipelineWarning
@@ -74,6 +76,7 @@ __all__ = [
     "Layer",
     "MissingExtra",
     "Outcome",
+    "Overloaded",
     "Pipeline",
     "PipelineWarning",
     "Priority",
@@ -101,6 +104,7 @@ __all__ = [
     "observed",
     "rate_limited",
     "retry_jitter",
+    "shed",
     "snapshot",
     "timed",
 ]

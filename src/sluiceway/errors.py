@@ -9,6 +9,7 @@ A provider's own error passes through unchanged; these are what the layers add::
     |   |-- QueueFull               too many calls wait already
     |   |-- CostTooLarge            it costs more than the whole limit: waiting cannot help
     |   |-- CircuitOpen             the circuit is open
+    |   |-- Overloaded              it would wait too long, with so many waiting before it
     |   |-- BudgetExceeded          it may cost more than what is left of a budget
     |   `-- SessionClosed           the session drains or has ended
     |-- TimedOut (TimeoutError)     a limit of `timed` or a deadline passed
@@ -83,6 +84,10 @@ class CostTooLarge(Rejected):
 
 class CircuitOpen(Rejected):
     """The circuit is open: the provider failed too often lately, or somebody isolated it by hand."""
+
+
+class Overloaded(Rejected):
+    """More calls come than go, and this one would wait too long; `retry_after` says when it would not."""
 
 
 class BudgetExceeded(Rejected):

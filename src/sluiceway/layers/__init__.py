@@ -14,6 +14,7 @@ from .hedged import hedged
 from .observed import observed
 from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
+from .shed import shed
 from .timed import timed
 
 if typing.TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "observed",
     "rate_limited",
     "retry_jitter",
+    "shed",
     "timed",
 ]
 

@@ -173,6 +173,10 @@ class bounded(Layer):
                 )
             outer = outer.run.parent
 
+    def waiting_room(self, call: Call) -> WaitingRoom:
+        """Return where *call* would wait."""
+        return (self._one or self._states.of(call)).room
+
     @property
     def limit(self) -> int:
         """How many calls may be in flight, for each key."""

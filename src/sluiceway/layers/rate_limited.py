@@ -25,7 +25,7 @@ from sluiceway.providers.errors import Classification, Fault, classify
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from sluiceway.admission import Discipline
+    from sluiceway.admission import Discipline, WaitingRoom
     from sluiceway.call import Call, Proceed
     from sluiceway.layers.token_costs import TokenCount
 
@@ -376,6 +376,10 @@ class rate_limited(Layer):
             state.places.give(1, now)
         if state.room.occupied:
             state.room.serve()
+
+    def waiting_room(self, call: Call) -> WaitingRoom:
+        """Return where *call* would wait."""
+        return (self._one or self._states.of(call)).room
 
     @property
     def limits(self) -> tuple[LimitSpec, ...]:
