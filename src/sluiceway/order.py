@@ -2,7 +2,7 @@
 
 Any order works. The recommended one, outermost first, is::
 
-    cached / coalesced > fallback > timed (the total) > budgeted > retry_jitter > hedged >
+    cached / coalesced > fallback > timed (the total) > shed > budgeted > retry_jitter > hedged >
     bounded / adaptive > rate_limited > circuit_breaker > timed (the attempt) > provider
 """
 

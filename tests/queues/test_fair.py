@@ -221,6 +221,26 @@ async def test_who_is_cancelled_at_any_step_is_not_charged():
         assert (1.0 if granted else 0.0) == max(0.0, flow.finish)
 
 
+@pytest.mark.parametrize(
+    ("limits", "counted"),
+    [
+        ({"rpm": 9}, 1),
+        ({"rpm": 9, "rpd": 99}, 1),
+        ({"rpm": 9, "tpm": 9_000}, 1 + 500),
+        ({"tpm": 9_000, "tpd": 90_000, "input_tpm": 9_000}, 500),
+        ({"rps": 9, "input_tpm": 9_000, "output_tpm": 9_000}, 1 + 500),
+        ({"output_tpm": 9_000}, 100),
+    ],
+    ids=str,
+)
+async def test_each_unit_counts_once(limits, counted):
+    """Requests and tokens are added up, however many limits there are on the same of them."""
+    limiter = rate_limited(**limits, tokens=lambda call: (400, 100), queue=Fair())
+    await ask_as(limiter(ScriptedProvider(1)), "a")
+    (state,) = limiter._states.values()
+    assert counted == state.room.queue._machine._flows["a"].finish
+
+
 # ------------------------------------------------------------------ a queue among others
 
 
