@@ -243,6 +243,18 @@ def test_a_charge_without_a_time_counts_from_now():
     assert [70, 80, 100] == [machine.level(4.0), machine.level(10.0), machine.level(14.0)]
 
 
+def test_a_refund_without_a_time_is_taken_from_the_oldest():
+    """Nobody says when: what would have been forgotten first is given back, so that nothing is forgotten early."""
+    machine = SlidingWindow(100, 10.0, 0.0, paced=False)
+    machine.take(60, 0.0)
+    machine.take(40, 5.0)
+    machine.adjust(-70, 6.0)
+    assert [70, 70, 100] == [machine.level(6.0), machine.level(10.0), machine.level(15.0)]
+    machine.take(20, 20.0)
+    machine.adjust(-50, 20.0)
+    assert 100 == machine.level(20.0)
+
+
 def test_a_refund_also_hastens_the_pace():
     """An estimate that was ten times too high does not keep the next permit waiting for it."""
     machine = SlidingWindow(6000, 60.0, 0.0)
