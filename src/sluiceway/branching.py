@@ -5,8 +5,12 @@ of that task as soon as it is open, and what the inner layers hold would be give
 drives a `Branch`, which stops at the first item, and the layer's own coroutine passes the rest on::
 
     branch = Branch(call, proceed)
-    await loop.create_task(branch.start())
-    return await branch.rest(call)
+    task = call.run.loop.create_task(branch.start())
+    try:
+        await task
+        return await branch.rest(call)
+    finally:
+        await ended([(branch, task)])
 
 What the layers inside know of their call (its attempts, its time limits, who drives it) is the branch's own; what
 they report goes where the call's events go, and the call's record holds the attempts of all its branches.
@@ -14,7 +18,7 @@ they report goes where the call's events go, and the call's record holds the att
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, wait
 from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -26,7 +30,7 @@ from .tasks import task_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from contextvars import Context
 
     from .call import Proceed, Pump, Watch
@@ -65,15 +69,18 @@ class BranchRun(Run):
     Attributes:
         outer: the run that this is a part of.
         apart: whether a task of its own drives it.
+        alone: whether it goes on at its own pace, also while nobody waits for an item of the whole call.
         attempts: the trips of this branch alone, by their numbers in the whole call.
     """
 
     outer: Run
     attempts: _Attempts
 
-    def __init__(self, outer: Run, context: Context, *, impatient: bool = False) -> None:
+    def __init__(self, outer: Run, context: Context, *, impatient: bool = False, alone: bool = False) -> None:
         self.outer = outer
         self.apart = False
+        self.alone = alone
+        self._own_watches: list[Watch] | None = None
         self.loop = outer.loop
         self.context = context
         self.layers = outer.layers
@@ -103,6 +110,22 @@ class BranchRun(Run):
     def id(self) -> str:
         """Names the whole call."""
         return self.outer.id
+
+    def leave(self) -> None:
+        """Go on without the whole call, which ends now: what is not over is no longer part of its record.
+
+        Whoever would have counted it from that record is told by events instead.
+        """
+        outer: Run | None = self.outer
+        if not self.outer.listening and self.outer.counted is not None:
+            self.listening = True
+        self.attempts.outer = None
+        under_way = [attempt for attempt in self.attempts if attempt.ended_at is None]
+        while outer is not None:
+            for attempt in under_way:
+                if attempt in outer.attempts:
+                    outer.attempts.remove(attempt)
+            outer = outer.outer
 
     @property
     def task(self) -> asyncio.Task[Any] | None:
@@ -134,11 +157,14 @@ class BranchRun(Run):
     @property
     def watches(self) -> list[Watch] | None:
         """The clocks that run only while somebody waits for an item of the whole call."""
-        return self.outer.watches
+        return self._own_watches if self.alone else self.outer.watches
 
     @watches.setter
     def watches(self, watches: list[Watch] | None) -> None:
-        self.outer.watches = watches
+        if self.alone:
+            self._own_watches = watches
+        else:
+            self.outer.watches = watches
 
     @property
     def waits(self) -> dict[str, float] | None:
@@ -184,14 +210,16 @@ class Branch:
         proceed: what the layer was handed to proceed with.
         context: what its steps run in; None takes a copy of the current one.
         impatient: layers inside refuse it instead of making it wait, and nobody hears of that.
+        alone: it goes on at its own pace; see `BranchRun`.
         emit: where items go if the branch is not driven by a task of its own.
 
     Attributes:
         call: the call as layers inside see it; `run` is its own run.
         opened: the provider's stream, once there is one.
+        came: what it came to, unless that was passed on: a value, or a signal at which it waits to be gone on with.
     """
 
-    __slots__ = ("_coroutine", "_out", "_proceed", "call", "opened", "run")
+    __slots__ = ("_coroutine", "_proceed", "call", "came", "opened", "run")
 
     def __init__(
         self,
@@ -200,22 +228,25 @@ class Branch:
         context: Context | None = None,
         *,
         impatient: bool = False,
+        alone: bool = False,
         emit: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.run = run = BranchRun(call.run, context or copy_context(), impatient=impatient)
+        self.run = run = BranchRun(call.run, context or copy_context(), impatient=impatient, alone=alone)
         self.call = Call(call.function, call.args, call.kwargs, call.instance, run, call.hints, call.attempt, emit)
         self.opened: Any = None
         self._proceed = proceed
         self._coroutine: Coroutine[Any, Any, Any] | None = None
-        self._out: Any = None
+        self.came: Any = None
 
     @property
     def suspended(self) -> bool:
-        """Whether it stands at an item of a stream, with more to come: it must be gone on with, or closed."""
-        return isinstance(self._out, Signal)
+        """Whether it stands in a stream with more to come: it must be gone on with, or closed."""
+        return isinstance(self.came, Signal)
 
-    async def start(self) -> None:
+    async def start(self, *, to_item: bool = True) -> None:
         """Run it in the task that awaits this, until it is over or gives its first item; `rest` has the outcome.
+
+        With *to_item* False it stops as soon as a stream is open.
 
         Raises:
             BaseException: the pipeline's error, unchanged.
@@ -230,8 +261,23 @@ class Branch:
         out = await drive(run.context, coroutine)
         while isinstance(out, Opened):
             self.opened = out.value
+            if not to_item:
+                break
             out = await drive(run.context, coroutine)
-        self._out = out
+        self.came = out
+
+    async def go_on(self) -> Any:
+        """Run it on from the signal at which `start` left it to the next one, or to the value; return that.
+
+        Raises:
+            BaseException: the pipeline's error, unchanged.
+        """
+        coroutine, self.came = self._coroutine, None
+        assert coroutine is not None
+        self.came = out = await drive(self.run.context, coroutine)
+        if isinstance(out, Opened):
+            self.opened = out.value
+        return out
 
     async def rest(self, call: Call) -> Any:
         """Return the value that it came to; or pass its stream on, item by item, as that of *call*.
@@ -243,12 +289,13 @@ class Branch:
         """
         run, outer = self.run, call.run
         run.apart = run.impatient = False
-        outer.last = run.last
+        if run.last is not None:
+            outer.last = run.last
         call.record = self.call.record
-        out, self._out = self._out, None
+        out, self.came = self.came, None
         coroutine = self._coroutine
         assert coroutine is not None
-        if self.opened is not None:
+        if self.opened is not None and not isinstance(out, Opened):
             thrown = await _thrown_by(signal(Opened(self.opened)))
             if thrown is not None:
                 if not isinstance(out, Signal):
@@ -269,7 +316,7 @@ class Branch:
         """End its stream for the layers inside, as a cancellation, if it is `suspended`; else do nothing."""
         if not self.suspended:
             return
-        self._out = None
+        self.came = None
         coroutine = self._coroutine
         assert coroutine is not None
         run = self.run
@@ -277,6 +324,39 @@ class Branch:
         with suppress(CancelledError, Exception):  # nobody is left to hear it
             if isinstance(await drive(run.context, coroutine, CancelledError()), Signal):
                 coroutine.close()  # a layer went on all the same
+
+
+async def ended(branches: Sequence[tuple[Branch, asyncio.Task[Any]]]) -> None:
+    """Cancel *branches* with the tasks that drive them, and wait until nothing of them is left.
+
+    Whoever is over, or was gone on with by `rest`, is left alone. If the caller is cancelled meanwhile, the waiting
+    goes on, and the cancellation is raised at its end.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled.
+    """
+    driving = [task for _, task in branches if not task.done()]
+    for task in driving:
+        task.cancel()
+    cancelled = await _gone(driving)
+    closing = [branch.run.loop.create_task(branch.close()) for branch, _ in branches if branch.suspended]
+    cancelled = await _gone(closing) or cancelled
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _gone(tasks: list[asyncio.Task[Any]]) -> CancelledError | None:
+    """Wait until *tasks* are done, whatever comes; return the last cancellation that came, which they got too."""
+    cancelled = None
+    while tasks:
+        try:
+            await wait(tasks)
+        except CancelledError as error:
+            cancelled = error
+            for task in tasks:
+                task.cancel()
+        tasks = [task for task in tasks if not task.done()]
+    return cancelled
 
 
 def tell_first_item(run: Run) -> None:

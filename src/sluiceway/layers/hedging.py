@@ -6,7 +6,7 @@ from asyncio import CancelledError, wait
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.branching import Branch, tell_first_item
+from sluiceway.branching import Branch, ended, tell_first_item
 from sluiceway.events import HedgeLost, HedgeSent, Phase
 from sluiceway.expiry import Scope
 from sluiceway.tasks import task_of
@@ -305,25 +305,11 @@ class Race:
 
     async def _end(self, *, hopeless: bool) -> None:
         """Cancel the hedges that are under way, and wait until nothing of them is left."""
-        loop = self._call.run.loop
-        racing = [task for _, task in self._hedges if not task.done()]
-        for task in racing:
-            task.cancel()
-        if hopeless or loop.is_closed():
-            return
-        racing += [loop.create_task(branch.close()) for branch, _ in self._hedges if branch.suspended]
-        cancelled: CancelledError | None = None
-        while racing:
-            try:
-                _, left = await wait(racing)
-            except CancelledError as error:
-                cancelled = error
-                left = {task for task in racing if not task.done()}
-                for task in left:
-                    task.cancel()
-            racing = list(left)
-        if cancelled is not None:
-            raise cancelled
+        if hopeless or self._call.run.loop.is_closed():
+            for _, task in self._hedges:
+                task.cancel()
+        else:
+            await ended(self._hedges)
 
 
 def _first_item(entry: list[Any]) -> None:
