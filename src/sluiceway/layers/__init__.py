@@ -9,6 +9,7 @@ from .budgeted import budgeted
 from .cached import cached
 from .chaos import chaos
 from .circuit_breaker import circuit_breaker
+from .coalesced import coalesced
 from .fallback import fallback
 from .hedged import hedged
 from .observed import observed
@@ -26,6 +27,7 @@ __all__ = [
     "cached",
     "chaos",
     "circuit_breaker",
+    "coalesced",
     "fallback",
     "hedged",
     "observed",
