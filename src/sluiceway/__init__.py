@@ -37,6 +37,8 @@ from .errors import (
 )
 from .layer import Layer, Pipeline
 from .layers import (
+    adaptive_bound,
+    adaptive_rate,
     bounded,
     budgeted,
     cached,
@@ -92,6 +94,8 @@ __all__ = [
     "SluicewayError",
     "TimedOut",
     "Usage",
+    "adaptive_bound",
+    "adaptive_rate",
     "bounded",
     "budgeted",
     "cached",

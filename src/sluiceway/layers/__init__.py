@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typing
 
+from .adaptive_bound import adaptive_bound
+from .adaptive_rate import adaptive_rate
 from .bounded import bounded
 from .budgeted import budgeted
 from .cached import cached
@@ -22,6 +24,8 @@ if typing.TYPE_CHECKING:
     from sluiceway.layer import Layer
 
 __all__ = [
+    "adaptive_bound",
+    "adaptive_rate",
     "bounded",
     "budgeted",
     "cached",
