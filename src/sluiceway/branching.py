@@ -76,11 +76,18 @@ class BranchRun(Run):
     outer: Run
     attempts: _Attempts
 
+    # As in `Run`, what most branches never set stays on the class.
+    apart = False
+    alone = False
+    _own_watches: list[Watch] | None = None
+    _own_task: asyncio.Task[Any] | None = None
+    _own_base = 0
+    _own_waits: dict[str, float] | None = None
+    _own_phase: tuple[str, float] | None = None
+    _out = False
+
     def __init__(self, outer: Run, context: Context, *, impatient: bool = False, alone: bool = False) -> None:
         self.outer = outer
-        self.apart = False
-        self.alone = alone
-        self._own_watches: list[Watch] | None = None
         self.loop = outer.loop
         self.context = context
         self.layers = outer.layers
@@ -89,17 +96,18 @@ class BranchRun(Run):
         self.said = outer.said
         self.time = outer.time
         self.started_at = outer.started_at
-        self.deadline = outer.deadline
-        self.listening = outer.listening
-        self.detailed = outer.detailed
-        self.facts = outer.facts
         self.attempts = _Attempts(outer)
-        self.impatient = impatient
-        self._own_task: asyncio.Task[Any] | None = None
-        self._own_base = 0
-        self._own_waits: dict[str, float] | None = None
-        self._own_phase: tuple[str, float] | None = None
-        self._out = False
+        if outer.deadline is not None:
+            self.deadline = outer.deadline
+        if outer.listening:
+            self.listening = True
+            self.detailed = outer.detailed
+        if outer.facts is not None:
+            self.facts = outer.facts
+        if impatient:
+            self.impatient = True
+        if alone:
+            self.alone = True
 
     def sink(self, event: Event) -> None:
         """Tell *event* to whoever hears the whole call; not that a branch which does not wait found no room."""

@@ -16,8 +16,10 @@ from enum import Enum
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import PurePath
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .call import Call
 
 _AS_TEXT: Final = (date, time, timedelta, Decimal, Fraction, PurePath, UUID)
+_signatures: Final[WeakKeyDictionary[FunctionType, inspect.Signature]] = WeakKeyDictionary()
 _LEFT_OUT: Final = frozenset({"NotGiven", "Omit"})  # how openai and anthropic say that an argument was not given
 _SDKS: Final = frozenset({"openai", "anthropic"})
 
@@ -62,7 +65,7 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     module = getattr(function, "__module__", None) or type(function).__module__
     try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound = _signature(function).bind(*args, **kwargs)
     except (TypeError, ValueError):  # no signature to be had; or arguments that the function itself shall refuse
         return f"{module}.{name}", {**{str(i): value for i, value in enumerate(args)}, **kwargs}
     bound.apply_defaults()
@@ -74,6 +77,16 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
             rest = arguments.pop(parameter.name)
             arguments.update({f"*{parameter.name}[{i}]": value for i, value in enumerate(rest)})
     return f"{module}.{name}", arguments
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of *function*, which takes 10 us to find out and is kept for as long as that lives."""
+    if type(function) is not FunctionType:
+        return inspect.signature(function)
+    found = _signatures.get(function)
+    if found is None:
+        _signatures[function] = found = inspect.signature(function)
+    return found
 
 
 def _beside(taken: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

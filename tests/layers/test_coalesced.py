@@ -14,12 +14,13 @@ from sluiceway import (
     Session,
     TimedOut,
     bounded,
+    coalesced,
     hints,
     retry_jitter,
     timed,
 )
 from sluiceway.events import AttemptFinished, AttemptStarted, Coalesced, Phase
-from sluiceway.layers.coalesced import CoalescedSnapshot, coalesced
+from sluiceway.layers.coalesced import CoalescedSnapshot
 from sluiceway.testing import ScriptedProvider, completion, stream
 from sluiceway.testing.virtual_time import VirtualTimeLoop
 from spies import Spy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Final
 
 from sluiceway.algorithms.rates import EPSILON, at_least_zero, positive
@@ -47,8 +46,8 @@ class RunningQuantile:
         self._share = share
         self._memory = memory
         self._bins: dict[int, int] = {}
-        self._new: Counter[int] = Counter()
-        self._old: Counter[int] = Counter()
+        self._new: dict[int, int] = {}
+        self._old: dict[int, int] = {}
         self._marker = 0
         self._below = 0  # how many are counted in bins below the marker
         self.count = 0
@@ -59,13 +58,15 @@ class RunningQuantile:
         Raises:
             ValueError: it is negative or not finite.
         """
-        clamped = min(max(at_least_zero(value, "value"), SMALLEST), LARGEST)
-        key = math.ceil(math.log(clamped) * _PER_LOG)
+        if not SMALLEST <= value <= LARGEST:
+            value = min(max(at_least_zero(value, "value"), SMALLEST), LARGEST)
+        key = math.ceil(math.log(value) * _PER_LOG)
         bins = self._bins
         if not bins:
             self._marker = key
         bins[key] = bins.get(key, 0) + 1
-        self._new[key] += 1
+        new = self._new
+        new[key] = new.get(key, 0) + 1
         self.count += 1
         if key < self._marker:
             self._below += 1
@@ -90,7 +91,7 @@ class RunningQuantile:
             if key < self._marker:
                 self._below -= count
             self.count -= count
-        self._old, self._new = self._new, Counter()
+        self._old, self._new = self._new, {}
 
     def _move(self) -> None:
         """Bring the marker to the bin of the percentile."""

@@ -95,10 +95,25 @@ class hedged(Repeating):
         counts = self.counts_calls(call.run.layers)
         budget.calls += counts
         try:
-            result: T = await Race(self, call, proceed, budget).run()
+            after = self.after
+            result: T = await (
+                self._watched(call, proceed) if after is None else Race(self, call, proceed, budget, after).run()
+            )
             return result
         finally:
             budget.calls -= counts
+
+    async def _watched(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* without a hedge, to know more for later ones."""
+        run = call.run
+        before = len(run.attempts)
+        result = await proceed(call)
+        if len(run.attempts) > before:
+            attempt = run.attempts[before]
+            until = attempt.first_item_at or attempt.ended_at
+            if until is not None:
+                self.learn(until - attempt.started_at)
+        return result
 
     @property
     def after(self) -> float | None:

@@ -31,6 +31,7 @@ class Race:
         layer: whose settings hold, and who counts.
         call, proceed: as the layer was handed them.
         budget: what hedges are taken from.
+        delay: seconds after which a hedge is sent.
     """
 
     __slots__ = (
@@ -52,20 +53,20 @@ class Race:
         "_winner",
     )
 
-    def __init__(self, layer: hedged, call: Call, proceed: Proceed[Any], budget: RetryBudget) -> None:
+    def __init__(self, layer: hedged, call: Call, proceed: Proceed[Any], budget: RetryBudget, delay: float) -> None:
         run = call.run
         task = task_of(run.loop)
         self._layer = layer
         self._call = call
         self._proceed = proceed
         self._budget = budget
-        self._delay = layer.after
+        self._delay = delay
         self._first = Branch(call, proceed, run.context, emit=call.emit)
         self._scope = Scope(run, None if task is run.task else task)
         self._winner: Branch | None = None
         self._hedges: list[tuple[Branch, Task[None]]] = []
         self._racing: set[Branch] = set()
-        self._context: Context | None = None
+        self._context: Context = copy_context()
         self._timer: TimerHandle | None = None
         self._due = 0.0
         self._left: float | None = None  # of the delay, where the clock stands still
@@ -112,21 +113,18 @@ class Race:
         run = self._call.run
         inner = self._first.run
         inner.at_first_item = [_first_item, None, self]
-        if self._delay is not None:
-            inner.attempts.began = self._began
-            self._context = copy_context()
-            if run.watches is None:
-                run.watches = []
-            run.watches.append(self)
+        inner.attempts.began = self._began
+        if run.watches is None:
+            run.watches = []
+        run.watches.append(self)
         if run.detailed:
             now = run.time()
-            after = {} if self._delay is None else {"sluiceway.hedged.after": self._delay}
+            after = {"sluiceway.hedged.after": self._delay}
             run.sink(Phase(now, self._call, now, self._layer.name, "hedge check", after))
 
     def _began(self, _: Attempt) -> None:
         """The first attempt left the last layer that waits."""
         self._first.run.attempts.began = None
-        assert self._delay is not None
         self._arm(self._delay)
 
     def first_item(self) -> None:
@@ -209,8 +207,6 @@ class Race:
         self._timer = None
         if self._winner is not None or not self._budget.try_spend():
             return
-        assert self._context is not None
-        assert self._delay is not None
         branch = Branch(self._call, self._proceed, self._context.copy(), impatient=True)
         branch.run.attempts.began = self._sent(branch)
         self._layer.racing += 1
@@ -300,7 +296,7 @@ class Race:
         inner = self._first.run
         inner.attempts.began = inner.at_first_item = None
         watches = self._call.run.watches
-        if self._delay is not None and watches is not None and self in watches:
+        if watches is not None and self in watches:
             watches.remove(self)
 
     async def _end(self, *, hopeless: bool) -> None:
