@@ -39,6 +39,8 @@ bench: $(BENCH_STAMP) ## cost of layers, spans and waiting, and whole jobs again
 	$(BIN)/python tests/benchmarks/layers.py
 	$(BIN)/python tests/benchmarks/spans.py
 	$(BIN)/python tests/benchmarks/waiting.py
+	$(BIN)/python tests/benchmarks/queues.py
+	$(BIN)/python tests/benchmarks/adaptive.py
 	$(BIN)/python tests/benchmarks/jobs.py
 
 coverage: $(STAMP)    ## branch coverage of the tests

@@ -6,7 +6,27 @@ import contextlib
 import nopanic
 from rounds import pin, rounds, show
 
-from sluiceway import Pipeline, Session, bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from sluiceway import (
+    Fair,
+    Pipeline,
+    Priority,
+    Session,
+    adaptive_bound,
+    adaptive_rate,
+    bounded,
+    budgeted,
+    cached,
+    chaos,
+    circuit_breaker,
+    coalesced,
+    fallback,
+    hedged,
+    observed,
+    rate_limited,
+    retry_jitter,
+    shed,
+    timed,
+)
 
 _SIX = "nopanic's six"
 
@@ -53,6 +73,23 @@ async def main():
         "the five, with tokens": five(rpm=6e10, tpm=6e12),
     }
     show("Layers, telemetry idle (the five: at most 0.65)", await rounds(alone), _SIX)
+    edge = "the edge alone"
+    others = {
+        edge: Pipeline()(trivial),
+        "bounded, Priority()": bounded(10**6, queue=Priority())(trivial),
+        "bounded, Fair()": bounded(10**6, queue=Fair())(trivial),
+        "adaptive_bound": adaptive_bound(10**6)(trivial),
+        "adaptive_rate": adaptive_rate(1e6)(trivial),
+        "shed around bounded": Pipeline(shed(), bounded(10**6))(trivial),
+        "fallback": fallback(trivial)(trivial),
+        "budgeted, tokens": budgeted(tokens=10**15)(trivial),
+        "hedged, a timer": hedged("1s")(trivial),
+        "coalesced, a task": coalesced()(trivial),
+        "cached, a hit": cached()(trivial),
+        "chaos, off": chaos(errors={503: 0.5})(trivial),
+        "observed": observed()(trivial),
+    }
+    show("The other layers, each around the same (over the edge: at most 3 us)", await rounds(others), edge)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(Session("bench"))
         inside = {_SIX: six, "the five in a session": in_session(five())}
