@@ -38,9 +38,10 @@ class adaptive_rate(rate_limited):
     grows only while calls wait for it, never beyond twice what is really sent. After 60 s without a call, or at twice
     the rate that was last refused, it doubles again.
 
-    The better the provider says how long to wait, the better it does. With an exact Retry-After it holds 92 to 100 %
-    of a limit and has under 1 % of calls refused; below 10 a second that is 2 %, since it can only learn by trying.
-    Where you know the limit, `rate_limited` meets no refusals at all.
+    The better the provider says how long to wait, the better it does: ``python tests/benchmarks/adaptive.py`` draws
+    the rate over time, beside other laws, for a provider with an exact Retry-After. It learns by trying, so that of
+    few calls a larger share is refused: at one to ten a second several of a hundred. Where you know the limit,
+    `rate_limited` meets hardly any refusal.
 
     Args:
         initial: requests a second to start with; near a known tier it saves the search.
