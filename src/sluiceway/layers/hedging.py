@@ -159,7 +159,7 @@ class Race:
         running = {task for _, task in self._hedges}
         while self._winner is None and running:
             _, running = await wait(running, return_when="FIRST_COMPLETED")
-        return self._winner is not None
+        return self._winner not in (None, self._first)  # which may have won with an item, and broken since
 
     def _learn(self) -> None:
         """Tell the layer how long the first attempt took, or was given before another one came."""
