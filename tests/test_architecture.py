@@ -23,6 +23,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ORDER = [
     ["errors", "durations", "facts", "events"],
     ["tasks", "expiry"],
+    ["hinting", "attempt", "time_limits"],
     ["call", "call_key"],
     ["algorithms"],
     ["providers"],

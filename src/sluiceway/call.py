@@ -3,213 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 import os
 from asyncio import get_running_loop
-from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
+from .attempt import Attempt
 from .durations import Duration, seconds
-from .errors import TimedOut
-from .expiry import Scope
+from .hinting import HIGH, LOW, NO_HINTS, NORMAL, Hints, current, hints, hints_now
 from .tasks import plain_loops, task_of
+from .time_limits import timed_out, within
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-    from types import TracebackType
+    import contextvars
+    from collections.abc import Awaitable, Callable
 
     from .events import Event
-    from .providers.usage import Usage
+
+__all__ = [
+    "HIGH",
+    "LOW",
+    "NORMAL",
+    "NO_HINTS",
+    "Attempt",
+    "Call",
+    "Hints",
+    "Proceed",
+    "Pump",
+    "Run",
+    "Watch",
+    "begin",
+    "current",
+    "hints",
+    "hints_now",
+    "inherit",
+    "timed_out",
+    "unheard",
+    "within",
+]
 
 T = TypeVar("T")
 
 Proceed: TypeAlias = "Callable[[Call], Awaitable[T]]"
 """The rest of the pipeline: awaiting `proceed(call)` runs it once, to completion."""
-
-HIGH: Final = 0
-NORMAL: Final = 1
-LOW: Final = 2
-
-
-class Hints:
-    """What the caller says about a call; frozen.
-
-    Attributes:
-        priority: smaller goes first; `HIGH` 0, `NORMAL` 1 (the default), `LOW` 2.
-        tenant: on whose behalf; None if nobody said.
-        deadline: when the call must be over, in seconds of the event loop's clock; None for never.
-        expected_tokens: input and output together; None to estimate.
-        idempotent: False forbids repeating the call.
-    """
-
-    __slots__ = ("deadline", "expected_tokens", "idempotent", "priority", "tenant")
-
-    def __init__(
-        self,
-        priority: int = NORMAL,
-        tenant: str | None = None,
-        deadline: float | None = None,
-        expected_tokens: int | None = None,
-        idempotent: bool = True,  # noqa: FBT001, FBT002 - positional only from this module
-    ) -> None:
-        self.priority = priority
-        self.tenant = tenant
-        self.deadline = deadline
-        self.expected_tokens = expected_tokens
-        self.idempotent = idempotent
-
-    def __repr__(self) -> str:
-        said = (
-            f"{name}={getattr(self, name)!r}"
-            for name in ("priority", "tenant", "deadline", "expected_tokens", "idempotent")
-        )
-        return f"Hints({', '.join(said)})"
-
-    def inherited(self) -> Hints:
-        """Return what a call made inside this one takes over: tenant, priority and deadline."""
-        if self.expected_tokens is None and self.idempotent:
-            return self
-        return Hints(self.priority, self.tenant, self.deadline)
-
-
-NO_HINTS: Final = Hints()
-hints_now: ContextVar[Hints] = ContextVar("sluiceway_hints", default=NO_HINTS)
-
-current: ContextVar[Call | None] = ContextVar("sluiceway_call", default=None)
-"""The call whose attempt is under way: what HTTP hooks and nested calls read."""
-
-
-class hints:
-    """Say something about every call that starts inside the block.
-
-    ``with hints(priority=HIGH, tenant="acme", deadline="20s"): await ask(...)``. What is not given stays as an
-    enclosing `hints` said. Calls made inside such a call inherit tenant, priority and deadline.
-
-    Args:
-        priority: smaller goes first; `HIGH`, `NORMAL`, `LOW` or any int.
-        tenant: on whose behalf, for fairness and statistics.
-        deadline: a duration from entering the block after which its calls end with `TimedOut`; an enclosing
-            deadline that is nearer stays.
-        expected_tokens: input and output together, instead of an estimate.
-        idempotent: False forbids every layer to repeat the call.
-
-    Raises:
-        TypeError: a value has the wrong type.
-        ValueError: `expected_tokens` is negative, or `deadline` is not a duration.
-    """
-
-    __slots__ = ("_deadline", "_given", "_token")
-
-    def __init__(
-        self,
-        *,
-        priority: int | None = None,
-        tenant: str | None = None,
-        deadline: Duration | None = None,
-        expected_tokens: int | None = None,
-        idempotent: bool | None = None,
-    ) -> None:
-        if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool)):
-            raise TypeError(f"priority={priority!r} must be HIGH, NORMAL, LOW or another int, the smallest first")
-        if tenant is not None and not isinstance(tenant, str):
-            raise TypeError(f"tenant={tenant!r} must be a str")
-        if idempotent is not None and not isinstance(idempotent, bool):
-            raise TypeError(f"idempotent={idempotent!r} must be True or False")
-        if expected_tokens is not None and (not isinstance(expected_tokens, int) or isinstance(expected_tokens, bool)):
-            raise TypeError(f"expected_tokens={expected_tokens!r} must be an int")
-        if expected_tokens is not None and expected_tokens < 0:
-            raise ValueError(f"expected_tokens={expected_tokens!r} must be at least 0")
-        self._deadline = None if deadline is None else seconds(deadline, "deadline", zero=True)
-        self._given = (priority, tenant, expected_tokens, idempotent)
-        self._token: contextvars.Token[Hints] | None = None
-
-    def __enter__(self) -> Hints:
-        if self._token is not None:
-            raise RuntimeError("one hints(...) object cannot be entered twice at a time: make another")
-        said = hints_now.get()
-        call = current.get()
-        base = said.inherited() if call is not None and said is call.run.said else said
-        priority, tenant, expected_tokens, idempotent = self._given
-        deadline = base.deadline
-        if self._deadline is not None:
-            mine = asyncio.get_running_loop().time() + self._deadline
-            deadline = mine if deadline is None else min(mine, deadline)
-        merged = Hints(
-            base.priority if priority is None else priority,
-            base.tenant if tenant is None else tenant,
-            deadline,
-            base.expected_tokens if expected_tokens is None else expected_tokens,
-            base.idempotent if idempotent is None else idempotent,
-        )
-        self._token = hints_now.set(merged)
-        return merged
-
-    def __exit__(self, *exc: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            hints_now.reset(token)
-
-
-class Attempt:
-    """The record of one trip to the provider, filled while it runs.
-
-    Attributes:
-        number: 1 for the first trip of the call.
-        started_at, ended_at: seconds of the loop's clock; `ended_at` is None while it runs.
-        outcome: `"ok"`, `"error"` or `"cancelled"`; None while it runs.
-        error: the error it ended with.
-        result: what the provider returned; None for a stream.
-        usage: tokens as the provider reports them; None if it did not.
-        status, headers: of the HTTP response, where our client's hook or the error brought them.
-        streamed: whether it opened a stream; `items` counts what came, `first_item_at` when the first did.
-        contained: whether it made calls of its own, which then account for its usage.
-        facts: what a sink keeps about it, such as its span.
-        asked: the keyword arguments that it was made with, which a layer may have changed; None if unknown.
-    """
-
-    __slots__ = (
-        "asked",
-        "contained",
-        "ended_at",
-        "error",
-        "facts",
-        "first_item_at",
-        "headers",
-        "items",
-        "number",
-        "outcome",
-        "reader",
-        "result",
-        "sdk_retries",
-        "started_at",
-        "status",
-        "streamed",
-        "usage",
-    )
-
-    def __init__(self, number: int, started_at: float, asked: Mapping[str, Any] | None = None) -> None:
-        self.number = number
-        self.asked = asked
-        self.started_at = started_at
-        self.ended_at: float | None = None
-        self.outcome: str | None = None
-        self.error: BaseException | None = None
-        self.result: Any = None
-        self.usage: Usage | None = None
-        self.status: int | None = None
-        self.headers: Mapping[str, str] | None = None
-        self.sdk_retries = 0
-        self.streamed = False
-        self.items = 0
-        self.first_item_at: float | None = None
-        self.contained = False
-        self.reader: Any = None
-        self.facts: Any = None
-
-    def __repr__(self) -> str:
-        return f"<Attempt {self.number} {self.outcome or 'under way'}>"
 
 
 class Pump(Protocol):
@@ -435,55 +272,6 @@ class Call:
         cancel the reader's own code between two items of a stream.
         """
         return within(self, seconds(limit, "limit", zero=True))
-
-
-class within:
-    """The context manager of `Call.within`."""
-
-    __slots__ = ("_before", "_call", "_handle", "_kind", "_scope", "_seconds", "_started")
-
-    def __init__(self, call: Call, limit: float, kind: str = "total") -> None:
-        self._call = call
-        self._seconds = limit
-        self._kind = kind
-
-    def __enter__(self) -> Scope:
-        run = self._call.run
-        loop = run.loop
-        task = asyncio.current_task(loop)
-        self._scope = Scope(run, None if task is run.task else task)
-        self._started = loop.time()
-        when = self._started + self._seconds
-        self._before = run.deadline
-        if self._before is None or when < self._before:
-            run.deadline = when
-        self._handle = loop.call_at(when, self._scope.fire)
-        return self._scope
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._handle.cancel()
-        run = self._call.run
-        run.deadline = self._before
-        scope = self._scope
-        if not scope.fired:
-            return
-        ours = scope.settle()
-        if ours and isinstance(error, asyncio.CancelledError):
-            raise timed_out(run, self._kind, self._seconds, self._started) from error
-
-
-def timed_out(run: Run, kind: str, limit: float, started: float) -> TimedOut:
-    """Return the error of a time limit of *kind* that began at *started*, saying where the time went."""
-    now = run.loop.time()
-    spent = run.spent(now)
-    where = ", ".join(f"{duration:.3g} s in {name}" for name, duration in spent.items()) or "none of it in a layer"
-    if kind == "total":
-        text = f"{run.name} not done within {limit:g} s"
-    elif kind == "deadline":
-        text = f"{run.name} not done by its deadline, {limit:.3g} s after its start"
-    else:
-        text = f"{run.name}: no {'first' if kind == 'first item' else 'further'} item within {limit:g} s"
-    return TimedOut(f"{text} (spent: {where})", limit=limit, kind=kind, elapsed=now - started, spent=spent)
 
 
 def begin(

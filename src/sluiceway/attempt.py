@@ -1,0 +1,70 @@
+"""The record of one trip to the provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .providers.usage import Usage
+
+
+class Attempt:
+    """The record of one trip to the provider, filled while it runs.
+
+    Attributes:
+        number: 1 for the first trip of the call.
+        started_at, ended_at: seconds of the loop's clock; `ended_at` is None while it runs.
+        outcome: `"ok"`, `"error"` or `"cancelled"`; None while it runs.
+        error: the error it ended with.
+        result: what the provider returned; None for a stream.
+        usage: tokens as the provider reports them; None if it did not.
+        status, headers: of the HTTP response, where our client's hook or the error brought them.
+        streamed: whether it opened a stream; `items` counts what came, `first_item_at` when the first did.
+        contained: whether it made calls of its own, which then account for its usage.
+        facts: what a sink keeps about it, such as its span.
+        asked: the keyword arguments that it was made with, which a layer may have changed; None if unknown.
+    """
+
+    __slots__ = (
+        "asked",
+        "contained",
+        "ended_at",
+        "error",
+        "facts",
+        "first_item_at",
+        "headers",
+        "items",
+        "number",
+        "outcome",
+        "reader",
+        "result",
+        "sdk_retries",
+        "started_at",
+        "status",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(self, number: int, started_at: float, asked: Mapping[str, Any] | None = None) -> None:
+        self.number = number
+        self.asked = asked
+        self.started_at = started_at
+        self.ended_at: float | None = None
+        self.outcome: str | None = None
+        self.error: BaseException | None = None
+        self.result: Any = None
+        self.usage: Usage | None = None
+        self.status: int | None = None
+        self.headers: Mapping[str, str] | None = None
+        self.sdk_retries = 0
+        self.streamed = False
+        self.items = 0
+        self.first_item_at: float | None = None
+        self.contained = False
+        self.reader: Any = None
+        self.facts: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.number} {self.outcome or 'under way'}>"
