@@ -20,3 +20,5 @@ class Room(NamedTuple):
 
 FREE: Final = Room(0.0, 1.0)
 REFUSES: Final = Room(inf, 0.0)
+SOON: Final = 1e-3
+"""Seconds of a wait that is not told apart from none: whoever has to queue is not free."""

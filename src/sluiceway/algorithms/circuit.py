@@ -136,6 +136,15 @@ class Circuit:
             self._change("half_open", now, "the time open is over")
         return self._admit_probe(now)
 
+    def refuses(self, now: float) -> bool:
+        """Whether :meth:`admit` would certainly refuse a call at *now*; changes nothing."""
+        if self.state == "half_open":
+            probes = self._probes
+            return len(probes) >= self._places and now - next(iter(probes.values())) < self._open_for - EPSILON
+        if self.state == "open":
+            return self._until is not None and now < self._until - EPSILON
+        return self.state == "isolated"
+
     def success(self, generation: int, now: float, duration: float = 0.0) -> None:
         """Report that the call of *generation* succeeded after *duration* seconds."""
         slow = self._slow_call is not None and duration >= self._slow_call

@@ -13,6 +13,7 @@ from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.queueing import Queueing, count
 from sluiceway.order import Role
+from sluiceway.room import REFUSES, SOON, Room
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -176,6 +177,18 @@ class bounded(Layer):
     def waiting_room(self, call: Call) -> WaitingRoom:
         """Return where *call* would wait."""
         return (self._one or self._states.of(call)).room
+
+    def room(self, call: Call, service: float) -> Room:
+        """Return how soon *call* would get a place, if calls hold theirs for *service* seconds on average."""
+        state = self._one or self._states.of(call)
+        places = state.places
+        free = places.limit - places.held
+        if free > 0 and not state.room.occupied:
+            return Room(0.0, free / places.limit)
+        queueing = self._queueing
+        if queueing.max_wait == 0 or queueing.full(len(state.room), state.room, call) is not None:
+            return REFUSES
+        return Room(max(service, SOON) * (state.room.ahead(call) + 1 - min(free, 0)) / places.limit, 0.0)
 
     @property
     def limit(self) -> int:

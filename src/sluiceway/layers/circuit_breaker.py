@@ -16,6 +16,7 @@ from sluiceway.layer import Layer
 from sluiceway.layers.breaker_state import BreakerSnapshot, BreakerState, loop_time
 from sluiceway.order import Role
 from sluiceway.providers.errors import Fault, classify
+from sluiceway.room import FREE, REFUSES, Room
 from sluiceway.telemetry.hub import publish
 
 if TYPE_CHECKING:
@@ -195,6 +196,13 @@ class circuit_breaker(Layer):
                 publish(event)
             else:
                 call.report(event)
+
+    def room(self, call: Call, service: float) -> Room:  # noqa: ARG002 - a circuit makes nobody wait
+        """Return whether the circuit of *call* would let it through now."""
+        state = self._one or self._states.of(call)
+        if call.run.loop is not state.loop:
+            state.move_to(call.run.loop)
+        return REFUSES if state.circuit.state != "closed" and state.circuit.refuses(call.run.time()) else FREE
 
     def isolate(self, key: Hashable = ALL, *, reason: str = "isolated by hand") -> None:
         """Let no call through until `reset`: those of *key*, else those of every key there is and will be.

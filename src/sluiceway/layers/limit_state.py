@@ -118,6 +118,16 @@ class LimitState:
         """Return the index of the limit that leaves *costs* the least room."""
         return min(range(len(self.specs)), key=lambda i: (levels[i] - costs[i]) / self.specs[i].limit)
 
+    def left(self, levels: Sequence[float], burst: float) -> float:
+        """Return the least share that *levels* are of what may go at once: *burst* seconds' worth of each limit."""
+        shares = [
+            level / (spec.limit if spec.long else max(1.0, spec.limit * burst / spec.window))
+            for level, spec in zip(levels, self.specs, strict=True)
+        ]
+        if self.places is not None:
+            shares.append(self.places.level() / self.places.limit)
+        return min(1.0, max(0.0, min(shares)))
+
     def by_name(self, values: Sequence[float]) -> Mapping[str, float]:
         """Return *values*, one for each limit, under the names of the settings."""
         return MappingProxyType({spec.name: value for spec, value in zip(self.specs, values, strict=True)})

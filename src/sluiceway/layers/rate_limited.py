@@ -21,6 +21,7 @@ from sluiceway.order import Role
 from sluiceway.providers.charging import ANTHROPIC, AZURE, GENERIC, OPENAI
 from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import Classification, Fault, classify
+from sluiceway.room import REFUSES, SOON, Room
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -265,6 +266,30 @@ class rate_limited(Layer):
         if call is not None:
             call.report(CallRejected(now, call, self.name, error))
         return error
+
+    def room(self, call: Call, service: float) -> Room:
+        """Return how soon *call* would be admitted, behind those who wait; each of them as costly as itself."""
+        run = call.run
+        state = self._one or self._states.of(call)
+        if run.loop is not state.loop:
+            state.move_to(run.loop)
+        try:
+            costs = self._costs(call, state) if self._counts_tokens else self._one_request
+        except CostTooLarge:
+            return REFUSES
+        room, queueing = state.room, self._queueing
+        now = run.time()
+        wait = state.limiter.wait(costs, now)
+        if wait == 0.0 and not room.occupied:
+            return Room(0.0, state.left(state.limiter.levels(now), self._burst))
+        if queueing.max_wait == 0 or queueing.full(len(room), room, call) is not None:
+            return REFUSES
+        ahead = room.ahead(call)
+        if wait is None:
+            wait = max(service, SOON) / (1 if state.places is None else state.places.limit)
+        each = max(cost * spec.window / spec.limit for cost, spec in zip(costs, self._specs, strict=True))
+        wait = max(wait, SOON) + ahead * each
+        return REFUSES if queueing.max_wait is not None and wait > queueing.max_wait else Room(wait, 0.0)
 
     # ------------------------------------------------------------------ afterwards
 

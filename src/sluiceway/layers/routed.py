@@ -1,0 +1,254 @@
+"""Several keys, models or endpoints of the same kind behind one function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sluiceway.algorithms.routing import STRATEGIES, Routing, Strategy
+from sluiceway.errors import Rejected
+from sluiceway.events import PassedOver, Phase
+from sluiceway.expiry import clock_shift, one_loop_at_a_time
+from sluiceway.layer import Layer, room_in
+from sluiceway.layers.arguments import with_arguments
+from sluiceway.layers.breaker_state import loop_time
+from sluiceway.layers.deployment import Deployment, DeploymentSnapshot
+from sluiceway.layers.elsewhere import forbidden, line, may_help, note
+from sluiceway.order import amplification
+from sluiceway.providers.errors import classify
+from sluiceway.room import FREE
+from sluiceway.running import compose
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from sluiceway.call import Call, Proceed
+    from sluiceway.providers.errors import Classification
+    from sluiceway.room import Room
+
+T = TypeVar("T")
+
+_ITS_OWN: Final = frozenset((401, 403, 404))
+"""Of the provider's words for a wrong request, those that a deployment's key, rights or name may be to blame for."""
+
+
+class routed(Layer):
+    """Give each call to one of several deployments: the one that has room, and the next if that fails.
+
+    ``@routed(Deployment("eu", kwargs={"client": eu}, layers=[rate_limited(rpm=500), circuit_breaker()]), ...)``. A
+    deployment is the rest of the pipeline with arguments and layers of its own: keys, models or endpoints of the same
+    kind, each with its limits and its breaker. Put retries outside: what is common to all stands around `routed`, what
+    is the provider's stands in the deployment.
+
+    Every layer of a deployment is asked how soon it would let the call go on, so that a full one, or one whose circuit
+    is open, is not even tried. Where some are free now, `strategy` chooses; where none is, the call waits at the one
+    that will be first. Nothing is taken by asking.
+
+    A deployment that refuses a call all the same, or fails it by no fault of the call's (429, no money left, 5xx, a
+    broken connection, a timeout, a key that is not valid), is passed over: the call goes on to the next, at most
+    once to each. One that failed three times in a row is avoided for 1 to 30 s: it is then asked only if all others
+    would take longer. A stream goes on only before its first item, and what is not idempotent only if nothing was sent.
+
+    What is raised when no deployment is left is the last failure; if all of them refused, the refusal that says to come
+    back soonest. A note on it tells what was tried.
+
+    Args:
+        deployments: at least one, each with a name of its own.
+        strategy: `"room"` (the largest share left), `"weight"` (in turn, by weight), `"latency"` (the least recent
+            latency times calls inside) or `"round_robin"` (in turn).
+
+    Raises:
+        TypeError: one of them is no `Deployment`; or a decorated function lacks an argument that one gives.
+        ValueError: there is no deployment, two have the same name, or the strategy is unknown.
+    """
+
+    def __init__(self, *deployments: Deployment, strategy: Strategy = "room") -> None:
+        if not deployments:
+            raise ValueError('routed() needs a deployment, such as Deployment("eu", kwargs={"client": eu})')
+        for deployment in deployments:
+            if not isinstance(deployment, Deployment):
+                raise TypeError(f"a {type(deployment).__name__} is no Deployment(name, kwargs=..., layers=...)")
+        twice = [name for name, n in Counter(deployment.name for deployment in deployments).items() if n > 1]
+        if twice:
+            raise ValueError(f"two deployments are named {twice[0]!r}: give each a name of its own")
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy={strategy!r} must be one of {', '.join(STRATEGIES)}")
+        self.deployments = deployments
+        self._strategy = strategy
+        self._routing = Routing([deployment.weight for deployment in deployments], strategy)
+        self._asked = tuple(_who_say(deployment.layers) for deployment in deployments)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check_function(self, function: Callable[..., Any]) -> None:
+        """Refuse *function* if a deployment could not call it.
+
+        Raises:
+            TypeError: it lacks an argument that a deployment gives.
+        """
+        for deployment in self.deployments:
+            deployment.check_function(function)
+
+    def around(self, proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Awaitable[Any]]:
+        """Return *proceed* behind all deployments, each with its own layers around it."""
+        ways = [compose(deployment.layers, proceed) for deployment in self.deployments]
+
+        def step(call: Call) -> Awaitable[Any]:
+            return self._route(call, ways)
+
+        return step
+
+    async def handle(self, call: Call, proceed: Proceed[T]) -> T:
+        """Run *call* at one deployment after the other until one answers."""
+        result: T = await self.around(proceed)(call)
+        return result
+
+    # ------------------------------------------------------------------ a call
+
+    async def _route(self, call: Call, ways: Sequence[Callable[[Call], Awaitable[Any]]]) -> Any:
+        run = call.run
+        if run.loop is not self._loop:
+            self._move_to(run.loop)
+        left = list(range(len(ways)))
+        lines: list[str] = []
+        error: Exception | None = None
+        while left:
+            now = run.time()
+            alone = len(left) == 1 and not run.detailed  # then it does not matter how much room it has
+            rooms = {i: FREE if alone else self._room(i, call) for i in left}
+            chosen = self._routing.choose(rooms, now)
+            left.remove(chosen)
+            mine = self._call_of(call, chosen)
+            if run.detailed:
+                self._report(mine, chosen, rooms[chosen])
+            if lines:
+                mine = mine.again(max(call.attempt, len(run.attempts) + 1))
+            try:
+                return await self._ask(chosen, mine, ways[chosen], now)
+            except Exception as raised:
+                name = self.deployments[chosen].name
+                found = classify(raised)
+                lines.append(line(name, raised, found, run.time() - now))
+                if not _passed_over(raised, found):
+                    if len(lines) > 1:
+                        note(raised, self.name, "no other deployment could help", lines)
+                    raise
+                reason = forbidden(call, found)
+                if reason is not None:
+                    note(raised, self.name, reason, lines)
+                    raise
+                call.report(PassedOver(run.time(), call, self.name, name, raised))
+                error = _telling(error, raised)
+        assert error is not None
+        note(error, self.name, "no deployment is left", lines)
+        try:
+            raise error
+        finally:
+            del error  # its traceback leads back to us
+
+    def _call_of(self, call: Call, i: int) -> Call:
+        """Return *call* as deployment *i* gets it."""
+        deployment = self.deployments[i]
+        return with_arguments(call, call.attempt, deployment.kwargs, deployment.function)
+
+    def _room(self, i: int, call: Call) -> Room:
+        """Return how soon deployment *i* would let *call* through, which is as the caller gave it."""
+        asked = self._asked[i]
+        return room_in(asked, self._call_of(call, i), self._routing.standings[i].service) if asked else FREE
+
+    async def _ask(self, i: int, call: Call, way: Callable[[Call], Awaitable[Any]], now: float) -> Any:
+        """Return the answer of deployment *i*, and remember how it did."""
+        run = call.run
+        standing = self._routing.standings[i]
+        standing.begin()
+        sent = len(run.attempts)
+        try:
+            result = await way(call)
+        except Exception as error:
+            found = classify(error)
+            if not isinstance(error, Rejected) and _passed_over(error, found):
+                standing.failed(run.time(), now)
+            raise
+        else:
+            if len(run.attempts) > sent:
+                attempt = run.attempts[-1]
+                ended = run.time() if attempt.ended_at is None else attempt.ended_at
+                seen = ended if attempt.first_item_at is None else attempt.first_item_at
+                standing.answered(run.time(), seen - attempt.started_at, ended - attempt.started_at)
+            return result
+        finally:
+            standing.end()
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another event loop, after the one before has ended."""
+        one_loop_at_a_time(self._loop, self.name)
+        delta = clock_shift(self._loop, loop)
+        if delta:
+            for standing in self._routing.standings:
+                standing.shift(delta)
+        self._loop = loop
+
+    # ------------------------------------------------------------------ what it shows
+
+    def _report(self, call: Call, i: int, room: Room) -> None:
+        now = call.run.time()
+        attributes: Mapping[str, Any] = {
+            "sluiceway.routed.deployment": self.deployments[i].name,
+            "sluiceway.routed.strategy": self._strategy,
+            "sluiceway.routed.expected_wait": room.wait,
+        }
+        call.report(Phase(now, call, now, self.name, f"route to {self.deployments[i].name}", attributes))
+
+    def room(self, call: Call, service: float) -> Room:
+        """Return the room of the deployment that has most."""
+        del service  # each has its own
+        rooms = [self._room(i, call) for i in range(len(self.deployments))]
+        return min(rooms, key=lambda room: (room.wait, -room.left))
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts a call makes at the most: those of each deployment."""
+        return sum(amplification(deployment.layers) for deployment in self.deployments)
+
+    def snapshot(self) -> tuple[DeploymentSnapshot, ...]:
+        """Return how every deployment is doing, as of now if an event loop runs."""
+        now = loop_time()
+        return tuple(
+            DeploymentSnapshot(
+                deployment.name,
+                standing.in_flight,
+                standing.calls,
+                standing.failures,
+                0.0 if now is None else standing.latency(now),
+                0.0 if now is None else standing.avoided(now),
+                tuple(shot for shot in (layer.snapshot() for layer in deployment.layers) if shot is not None),
+            )
+            for deployment, standing in zip(self.deployments, self._routing.standings, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        parts = []
+        for shot in self.snapshot():
+            avoided = f", avoided for {shot.avoided_for:.3g} s" if shot.avoided_for else ""
+            parts.append(f"{shot.name} {shot.in_flight} in flight{avoided}")
+        return f"<{self.name}({len(parts)} deployments, strategy={self._strategy!r}): {'; '.join(parts)}>"
+
+
+def _who_say(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return those of *layers* that tell how much room they have."""
+    return tuple(layer for layer in layers if type(layer).room is not Layer.room)
+
+
+def _passed_over(error: Exception, found: Classification) -> bool:
+    """Whether another deployment may answer what ended in *error* at this one."""
+    return may_help(error, found) or found.status in _ITS_OWN
+
+
+def _telling(before: Exception | None, error: Exception) -> Exception:
+    """Return which of two errors to raise in the end: the last failure; of refusals the one that ends first."""
+    if before is None or not isinstance(error, Rejected):
+        return error
+    if not isinstance(before, Rejected):
+        return before
+    waits = [float("inf") if each.retry_after is None else each.retry_after for each in (before, error)]
+    return before if waits[0] <= waits[1] else error
