@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from sluiceway.binding import switch
 from sluiceway.layer import Layer
+from sluiceway.running import switch
 
 
 class Stream:

@@ -33,6 +33,8 @@ ORDER = [
     ["streaming"],
     ["pump", "branching"],
     ["readers"],
+    ["functions", "invocation"],
+    ["running"],
     ["binding"],
     ["client"],
     ["layer"],

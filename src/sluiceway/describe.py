@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .binding import chain_of, name_of
+from .binding import chain_of
+from .functions import name_of
 from .layer import Layer, Pipeline
 from .order import amplification, check
 

@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from .binding import Chain, bind, chain_of, compose, instance_of, invoke, name_of, require_async, run_call
+from .binding import bind, chain_of
 from .client import wrap_client
+from .functions import instance_of, name_of, require_async
+from .invocation import invoke
 from .order import Role, amplification, warn
 from .room import FREE, Room
+from .running import Chain, compose, run_call
 
 if TYPE_CHECKING:
     from .call import Call, Proceed

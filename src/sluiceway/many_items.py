@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .binding import require_async
+from .functions import require_async
 from .gathering import Gathering, Items, Progress
 
 if TYPE_CHECKING:

@@ -16,4 +16,3 @@ else:  # there it is a Python function around this look-up, at three times its c
 
 plain_loops = frozenset({asyncio.SelectorEventLoop})
 """Loops whose `time` is `time.monotonic`, which costs half as much when it is called without them."""
-

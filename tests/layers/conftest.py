@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluiceway.binding import switch
+from sluiceway.running import switch
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from sluiceway import telemetry
-from sluiceway.binding import switch
+from sluiceway.running import switch
 from sluiceway.telemetry import attributes, hub, logs
 
 

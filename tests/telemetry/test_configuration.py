@@ -79,7 +79,7 @@ async def test_calls_under_way_keep_their_settings(spans, make_spans):
 
 def test_importing_the_package_observes_calls():
     """Whoever decorates a function has telemetry without importing it."""
-    import sluiceway.binding
+    import sluiceway.running
     from sluiceway.telemetry import hub
 
-    assert sluiceway.binding.switch.observe is hub.observe
+    assert sluiceway.running.switch.observe is hub.observe

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from sluiceway.binding import is_generator
 from sluiceway.call import Attempt
 from sluiceway.call_key import call_key
 from sluiceway.durations import optional_seconds
 from sluiceway.events import CacheHit, NotCached, Phase
+from sluiceway.functions import is_generator
 from sluiceway.layer import Layer
 from sluiceway.layers.cache_entries import Codec, NotStorable
 from sluiceway.layers.cache_stores import DiskStore, MemoryStore, Store

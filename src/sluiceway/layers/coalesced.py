@@ -6,11 +6,11 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sluiceway.binding import is_generator
 from sluiceway.call_key import call_key
 from sluiceway.errors import ReentrantUse
 from sluiceway.events import Coalesced, Phase
 from sluiceway.expiry import one_loop_at_a_time
+from sluiceway.functions import is_generator
 from sluiceway.layer import Layer
 from sluiceway.layers.flight import Flight
 

@@ -6,8 +6,10 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
-from sluiceway.binding import chain_of, invoke, name_of, require_async
+from sluiceway.binding import chain_of
 from sluiceway.events import FellBack
+from sluiceway.functions import name_of, require_async
+from sluiceway.invocation import invoke
 from sluiceway.layer import Layer
 from sluiceway.layers.arguments import argument, takes, with_arguments
 from sluiceway.layers.elsewhere import forbidden, line, may_help, note

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from sluiceway.binding import is_generator
+from sluiceway.functions import is_generator
 from sluiceway.providers.cut_short import cut_short
 from sluiceway.streaming import is_stream
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluiceway.binding import switch
 from sluiceway.call import unheard
+from sluiceway.running import switch
 
 from .configuration import configure
 from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten, warnings_only

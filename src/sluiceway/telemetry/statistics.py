@@ -8,7 +8,6 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.binding import outcome_of
 from sluiceway.events import (
     AttemptFinished,
     BackedOff,
@@ -22,6 +21,7 @@ from sluiceway.events import (
     Settled,
     Waited,
 )
+from sluiceway.running import outcome_of
 
 from .kinds import answering_model, kind_of, model_of
 from .last_minute import LastMinute

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sluiceway.binding import switch
+from sluiceway.running import switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,163 @@
+"""Layers and the innermost step as one function, and one call run through it."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, get_running_loop
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from .call import Call, Run, begin, current, hints_now, inherit, within
+from .errors import Rejected, TimedOut
+from .events import CallFinished, CallStarted
+from .functions import awaited
+from .invocation import invoke, invoke_generator
+from .pump import Pump
+from .readers import BoundStream, Generated
+from .streaming import Opened, drive_on, is_stream
+from .tasks import task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from .layer import Layer
+
+
+def _unobserved(_run: Run, _call: Call) -> None:
+    """Nobody observes."""
+
+
+class _Switch:
+    """What is set once from above: who observes calls, and whether layers are passed through in tests."""
+
+    __slots__ = ("disabled", "observe")
+
+    def __init__(self) -> None:
+        self.disabled = 0
+        self.observe: Callable[[Run, Call], None] = _unobserved
+
+
+switch = _Switch()
+
+
+class Chain:
+    """Layers put together around the innermost step; made once, serves any number of functions and calls."""
+
+    __slots__ = ("generator", "layers", "name", "plain")
+
+    def __init__(self, layers: Sequence[Layer], name: str | None = None) -> None:
+        """Put *layers* together, outermost first; *name* stands for the function's own in spans and logs."""
+        self.layers = tuple(layers)
+        self.name = name
+        self.plain = compose(self.layers, invoke)
+        self.generator = compose(self.layers, invoke_generator)
+        for layer in self.layers:
+            layer.stand_among(self.layers)
+
+
+def compose(layers: Sequence[Layer], proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Any]:
+    """Return *proceed* with *layers* around it, the first outermost."""
+    for layer in reversed(layers):
+        proceed = layer.around(proceed)
+    return proceed
+
+
+async def run_call(
+    chain: Chain,
+    function: Callable[..., Any],
+    name: str,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Run one call of *function* through *chain*; a stream comes back suspended behind a proxy."""
+    if switch.disabled:
+        result = function(*args, **kwargs)
+        return result if is_stream(result) else await awaited(result, name)
+    context = copy_context()
+    loop = get_running_loop()  # from here on `begin`, written out: as a call it is a twentieth of all that a call costs
+    parent = current.get()
+    said = hints = hints_now.get()
+    if parent is not None:
+        parent, hints = inherit(parent, said)
+    run = Run(loop, task_of(loop), context, chain.layers, name, parent, said)
+    call = Call(function, args, kwargs, instance, run, hints)
+    context.run(switch.observe, run, call)
+    if run.listening:
+        run.sink(CallStarted(run.started_at, call))
+    proceed = chain.plain
+    coroutine = proceed(call) if call.hints.deadline is None else _by_deadline(proceed, call)
+    try:
+        out = context.run(coroutine.send, None)
+    except StopIteration as stop:  # it never waited, and needs no driver
+        out = stop.value
+    except BaseException as error:
+        finish(call, error)
+        raise
+    else:
+        try:
+            out = await drive_on(context, coroutine, out)
+        except BaseException as error:
+            finish(call, error)
+            raise
+    if isinstance(out, Opened):
+        return BoundStream(out.value, Pump(coroutine, call, finish))
+    if run.listening or run.counted is not None:
+        finish(call, None)
+    return out
+
+
+async def _by_deadline(proceed: Callable[[Call], Awaitable[Any]], call: Call) -> Any:
+    """Hold a call to the deadline that its caller gave, whatever layers it has."""
+    deadline = call.hints.deadline
+    assert deadline is not None
+    with within(call, max(0.0, deadline - call.started_at), "deadline"):
+        return await proceed(call)
+
+
+def start_generator(
+    chain: Chain,
+    function: Callable[..., Any],
+    name: str,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Return the async iterator of one call of an async generator function through *chain*."""
+    if switch.disabled:
+        return function(*args, **kwargs)
+    context = copy_context()
+
+    def start() -> Pump:
+        call = context.run(begin, function, args, kwargs, instance, chain.layers, name, context)
+        context.run(switch.observe, call.run, call)
+        if call.run.listening:
+            call.run.sink(CallStarted(call.run.started_at, call))
+        proceed = chain.generator
+        coroutine = proceed(call) if call.hints.deadline is None else _by_deadline(proceed, call)
+        return Pump(coroutine, call, finish)
+
+    return Generated(start)
+
+
+def finish(call: Call, error: BaseException | None) -> None:
+    """Report how *call* ended."""
+    run = call.run
+    if run.listening:
+        now = run.time()
+        run.sink(CallFinished(now, call, outcome_of(error), error, now - run.started_at))
+    elif run.counted is not None:
+        try:
+            run.counted(call, run.time(), error)
+        except Exception as broken:  # noqa: BLE001 - statistics must not break a call
+            run.loop.call_exception_handler({"message": "counting a call failed", "exception": broken})
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return the word for how a call ended; see `CallFinished`."""
+    if error is None:
+        return "ok"
+    if isinstance(error, Rejected):
+        return "rejected"
+    if isinstance(error, TimedOut):
+        return "timed out"
+    return "cancelled" if isinstance(error, (CancelledError, GeneratorExit)) else "error"
