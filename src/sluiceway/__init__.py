@@ -50,9 +50,11 @@ from .layers import (
     observed,
     rate_limited,
     retry_jitter,
+    routed,
     shed,
     timed,
 )
+from .layers.deployment import Deployment
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
@@ -72,6 +74,7 @@ __all__ = [
     "Call",
     "CircuitOpen",
     "CostTooLarge",
+    "Deployment",
     "Duration",
     "Fair",
     "Fifo",
@@ -110,6 +113,7 @@ __all__ = [
     "observed",
     "rate_limited",
     "retry_jitter",
+    "routed",
     "shed",
     "snapshot",
     "timed",

@@ -17,6 +17,7 @@ from .hedged import hedged
 from .observed import observed
 from .rate_limited import rate_limited
 from .retry_jitter import retry_jitter
+from .routed import routed
 from .shed import shed
 from .timed import timed
 
@@ -37,6 +38,7 @@ __all__ = [
     "observed",
     "rate_limited",
     "retry_jitter",
+    "routed",
     "shed",
     "timed",
 ]
