@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from asyncio import CancelledError, get_running_loop, sleep
 
 import pytest
@@ -611,3 +612,25 @@ def test_a_loop_that_ended_with_callers_in_line_leaves_the_next_one_nothing():
             result = runner.run(main())
     assert ["a", "b"] == result
     assert (0, 0) == (held(bound), waiting(bound))
+
+
+def test_a_second_loop_at_the_same_time_is_refused():
+    """A place given back in one thread could not wake who waits in another: he would wait for ever."""
+    ask = Pipeline(bounded(1))(Provider(0))
+    first = asyncio.new_event_loop()
+    thread = threading.Thread(target=first.run_forever)
+    thread.start()
+    try:
+        assert "a" == asyncio.run_coroutine_threadsafe(ask("a"), first).result()
+        with asyncio.Runner() as second, pytest.raises(RuntimeError, match="bounded object is used by two event loops"):
+            second.run(ask("b"))
+    finally:
+        first.call_soon_threadsafe(first.stop)
+        thread.join()
+        first.close()
+
+
+def test_the_class_of_a_queue_is_no_queue():
+    """`queue=Fifo` without its parentheses is refused by name."""
+    with pytest.raises(TypeError, match=r"queue=<class .*Fifo'> must be the order of a queue, such as Fifo\(\)"):
+        bounded(1, queue=Fifo)

@@ -50,13 +50,12 @@ class AdaptiveBoundSnapshot(BoundSnapshot):
 class _Adaptive(_State):
     """The places of one key, who waits for them, and by which law they become more or fewer."""
 
-    __slots__ = ("adaptive", "loop", "told")
+    __slots__ = ("adaptive", "told")
 
     def __init__(self, key: Hashable, law: Adaptive, queue: Discipline) -> None:
         super().__init__(key, int(law.limit), queue)
         self.places = self.room.limiter = self.adaptive = AdaptivePlaces(law)
         self.told = law.limit
-        self.loop: asyncio.AbstractEventLoop | None = None
 
     def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop, after the one before has ended."""

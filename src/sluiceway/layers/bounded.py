@@ -9,6 +9,7 @@ from sluiceway.admission import Discipline, WaitingRoom
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.errors import BoundExceeded, QueueFull, ReentrantUse, Rejected
 from sluiceway.events import BoundLevel, CallRejected, Waited
+from sluiceway.expiry import one_loop_at_a_time
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.queueing import Queueing, count
@@ -16,6 +17,7 @@ from sluiceway.order import Role
 from sluiceway.room import REFUSES, SOON, Room
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Hashable
 
     from sluiceway.call import Call, Proceed
@@ -43,12 +45,18 @@ class BoundSnapshot:
 class _State:
     """The places of one key, and who waits for them."""
 
-    __slots__ = ("key", "places", "room")
+    __slots__ = ("key", "loop", "places", "room")
 
     def __init__(self, key: Hashable, limit: int, queue: Discipline) -> None:
         self.key = key
         self.places = InFlight(limit)
         self.room = WaitingRoom(self.places, queue.open())
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another event loop, after the one before has ended: one that runs could not be woken from here."""
+        one_loop_at_a_time(self.loop, "bounded")
+        self.loop = loop
 
     def busy(self) -> bool:
         return self.places.held > 0 or self.room.occupied
@@ -100,6 +108,8 @@ class bounded(Layer):
         """Run *call* when there is a place for it."""
         run = call.run
         state = self._one or self._states.of(call)
+        if run.loop is not state.loop:
+            state.move_to(run.loop)
         if run.parent is not None:
             self._refuse_reentry(call, state)
         places = state.places

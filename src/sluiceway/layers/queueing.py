@@ -34,7 +34,7 @@ class Queueing:
         self.patience = Wheel(self.max_wait) if self.max_wait else None
         self.max_queue = None if max_queue is None else count(max_queue, "max_queue", 0)
         self.discipline: Discipline = Fifo() if queue is None else queue
-        if not hasattr(self.discipline, "open"):
+        if isinstance(self.discipline, type) or not hasattr(self.discipline, "open"):
             raise TypeError(f"queue={queue!r} must be the order of a queue, such as Fifo() or Fair()")
 
     def full(self, depth: int, room: WaitingRoom | None = None, call: Call | None = None) -> str | None:

@@ -51,7 +51,7 @@ class Priority:
         self.aging = optional_seconds(aging, "aging")
         self.max_queue = _limits(max_queue)
         self.within: Discipline = Fifo() if within is None else within
-        if not hasattr(self.within, "open") or isinstance(self.within, Priority):
+        if isinstance(self.within, (type, Priority)) or not hasattr(self.within, "open"):
             raise TypeError(f"within={within!r} must be the order of a queue, such as Fifo() or Fair()")
 
     def open(self, weigh: Weigh | None = None) -> Classes:
