@@ -70,7 +70,17 @@ def test_what_by_raises_is_its_own_error():
 @pytest.mark.parametrize("by", ["tenant", 5, ("a",)])
 def test_by_must_be_a_function(by):
     """A name is not enough; the error shows what one looks like."""
-    with pytest.raises(TypeError, match=r"by=.* must be a function of the Call .*lambda call: call.hints.tenant"):
+    with pytest.raises(TypeError, match=r"by=.* must be a plain function of the Call .*lambda call: call.hints.tenant"):
+        states(by=by)
+
+
+def test_by_must_not_be_asynchronous():
+    """Each of its coroutines would be a key of its own, and no limit would hold."""
+
+    async def by(call):
+        """Not called."""
+
+    with pytest.raises(TypeError, match="must be a plain function of the Call"):
         states(by=by)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
@@ -42,9 +43,10 @@ class Keyed(Generic[S]):
         busy: Callable[[S], bool],
         max_keys: int = MAX_KEYS,
     ) -> None:
-        if by is not None and not callable(by):
+        if by is not None and (not callable(by) or inspect.iscoroutinefunction(by)):  # each coroutine is a new key
             raise TypeError(
-                f"by={by!r} must be a function of the Call that returns a key, such as lambda call: call.hints.tenant"
+                f"by={by!r} must be a plain function of the Call that returns a key, "
+                "such as lambda call: call.hints.tenant"
             )
         if isinstance(max_keys, bool) or not isinstance(max_keys, int):
             raise TypeError(f"max_keys={max_keys!r} must be a whole number of at least 1")
