@@ -206,6 +206,7 @@ async def test_max_queue_refuses_whom_the_queue_does_not_hold():
         ({"rpm": 5, "settle": "never"}, ValueError, "'usage' or 'reserve'"),
         ({"rpm": 5, "burst": "soon"}, ValueError, "burst='soon'"),
         ({"rpm": 5, "tokens": 3}, TypeError, "tokens=3"),
+        ({"rpm": 5, "learn": "yes"}, TypeError, "learn='yes'"),
         ({"rpm": 5, "queue": 3}, TypeError, "queue=3"),
         ({"rpm": 5, "in_flight": 0}, ValueError, "in_flight=0"),
         ({"rpm": 5, "max_queue": -1}, ValueError, "max_queue=-1"),
@@ -216,6 +217,13 @@ def test_bad_settings_are_refused_when_the_layer_is_made(settings, error, text):
     """Each bad setting is an error that names the value, before any call."""
     with pytest.raises(error, match=text):
         rate_limited(**settings)
+
+
+async def test_text_that_tokens_returned_is_not_in_the_error():
+    """It may be the prompt."""
+    ask = rate_limited(tpm=60_000, tokens=lambda call: call.args[0])(ScriptedProvider(1))
+    with pytest.raises(TypeError, match=r"^tokens= returned a str: return a number"):
+        await ask("a secret")
 
 
 # ------------------------------------------------------------------ settling

@@ -139,6 +139,8 @@ class rate_limited(Layer):
             raise ValueError(f"policy={policy!r} must be one of {', '.join(_POLICIES)}")
         if tokens is not None and not callable(tokens):
             raise TypeError(f"tokens={tokens!r} must be a function of the Call that returns its tokens")
+        if learn is not None and not isinstance(learn, bool):
+            raise TypeError(f"learn={learn!r} must be True, False or None")
         self._algorithm = algorithm
         self._raises = burst == "learn"
         self._burst = seconds(_BURST if burst == "learn" else burst, "burst")

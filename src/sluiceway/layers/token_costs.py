@@ -63,5 +63,6 @@ def charge(counted: int | tuple[int, int]) -> Charge:
     """
     numbers = counted if isinstance(counted, tuple) else (counted, 0)
     if len(numbers) != 2 or not all(isinstance(n, (int, float)) and n >= 0 for n in numbers):
-        raise TypeError(f"tokens= returned {counted!r}: return a number of at least 0, or a pair of input and output")
+        said = repr(counted) if all(isinstance(n, (int, float)) for n in numbers) else f"a {type(counted).__name__}"
+        raise TypeError(f"tokens= returned {said}: return a number of at least 0, or a pair of input and output")
     return Charge(*numbers, sum(numbers))
