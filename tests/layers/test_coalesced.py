@@ -511,6 +511,13 @@ async def test_an_asynchronous_key_is_refused():
         coalesced(key=key)
 
 
+async def test_a_key_that_is_not_hashable_is_refused_with_what_to_return():
+    """The error names the setting and the type, not the value, which may hold the prompt."""
+    ask = coalesced(key=lambda call: list(call.args))(slow())
+    with pytest.raises(TypeError, match=r"^key= returned a list, which is not hashable: return a str, int or tuple$"):
+        await ask("a")
+
+
 async def test_a_cancellation_that_the_provider_raises_itself_is_everybodys():
     """As it would be without this layer."""
     f = coalesced()(slow(CancelledError))

@@ -98,7 +98,12 @@ class coalesced(Layer):
             self._loop = call.run.loop
             self._flights = {}
         place = (id(_plain(call.function)), key)  # what is called lives for as long as its flight
-        flight = self._flights.get(place)
+        try:
+            flight = self._flights.get(place)
+        except TypeError:
+            raise TypeError(
+                f"key= returned a {type(key).__name__}, which is not hashable: return a str, int or tuple"
+            ) from None
         leads = flight is None
         if flight is None:
             flight = self._launched(place, call, proceed)
