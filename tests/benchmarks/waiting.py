@@ -33,7 +33,7 @@ async def baseline(n):
 async def waiting(n, rate, cancelled=()):
     """*n* tasks that each take one request and 100 tokens; *cancelled* of them leave the queue again."""
     loop = asyncio.get_running_loop()
-    room = WaitingRoom(TokenBuckets([(rate, 1.0), (rate * 100, 1.0)]), Fifo().open(), slack=0.02)
+    room = WaitingRoom(TokenBuckets([(rate, 1.0), (rate * 100, 1.0)]), Fifo().open(), slack=0.01)
     order = []
 
     async def wait(i):

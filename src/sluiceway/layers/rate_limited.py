@@ -113,7 +113,7 @@ class rate_limited(Layer):
         max_queue: int | None = None,
         queue: Discipline | None = None,
         learn: bool | None = None,
-        slack: Duration = "20ms",
+        slack: Duration = "10ms",
     ) -> None:
         given = {
             "rpm": rpm,

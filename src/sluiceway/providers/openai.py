@@ -65,7 +65,10 @@ def client(
     if seconds is not None:
         options["timeout"] = seconds
     options.setdefault("max_retries", 0)
-    return AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=http, **options)
+    api = AsyncOpenAI(api_key=api_key, base_url=base_url, http_client=http, **options)
+    # Loaded here and not by the first call: a burst that meets it arrives late, together with what came after it.
+    _ = api.chat.completions, api.default_headers, api.platform_headers()
+    return api
 
 
 def http_client(*, max_connections: int | None = MAX_CONNECTIONS, transport: Transport = "auto") -> httpx2.AsyncClient:
