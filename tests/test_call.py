@@ -197,24 +197,6 @@ async def test_a_deadline_counts_from_its_block_not_from_each_call():
     assert 5.0 == now()
 
 
-async def test_a_deadline_that_has_passed_ends_the_call_at_its_first_wait():
-    """No time is left: what does not wait still gets through, what waits is over, as with `asyncio.timeout(0)`."""
-
-    async def quick():
-        return "quick"
-
-    async def ask():
-        await sleep(60)
-
-    with hints(deadline=0):
-        await sleep(5)
-        assert "quick" == await bind(quick, (Passing(),))()
-        with pytest.raises(TimedOut) as raised:
-            await bind(ask, (Passing(),))()
-    assert 0.0 == raised.value.limit
-    assert 5.0 == now()
-
-
 async def test_a_deadline_is_seen_by_layers_as_the_calls():
     """`call.deadline` is the nearest limit around, of the caller or of a layer, and goes with it."""
     seen = []
@@ -753,3 +735,18 @@ async def test_a_refusal_by_a_layer_is_a_call_without_attempts():
         await Pipeline(Refusing())(as_function(quick))()
     assert [] == observed.of(AttemptFinished)
     assert ["rejected"] == [event.outcome for event in observed.of(CallFinished)]
+
+
+async def test_a_call_whose_deadline_has_passed_already_sends_nothing():
+    """What could not be done in time is not begun: no attempt, no cost."""
+    made = []
+
+    async def ask():
+        made.append(1)
+
+    ask = bind(ask, (Passing(),))
+    with hints(deadline=1):
+        await sleep(2)
+        with pytest.raises(TimedOut) as caught:
+            await ask()
+    assert ("deadline", []) == (caught.value.kind, made)

@@ -6,7 +6,7 @@ from asyncio import CancelledError, get_running_loop
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from .call import Call, Run, begin, current, hints_now, inherit, within
+from .call import Call, Run, begin, current, hints_now, inherit, timed_out, within
 from .errors import Rejected, TimedOut
 from .events import CallFinished, CallStarted
 from .functions import awaited
@@ -110,7 +110,10 @@ async def _by_deadline(proceed: Callable[[Call], Awaitable[Any]], call: Call) ->
     """Hold a call to the deadline that its caller gave, whatever layers it has."""
     deadline = call.hints.deadline
     assert deadline is not None
-    with within(call, max(0.0, deadline - call.started_at), "deadline"):
+    left = deadline - call.started_at
+    if left <= 0:  # nothing that starts now could be done by then, so nothing is sent
+        raise timed_out(call.run, "deadline", 0.0, call.started_at)
+    with within(call, left, "deadline"):
         return await proceed(call)
 
 

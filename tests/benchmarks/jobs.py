@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import random
 
-from sluiceway import Pipeline, bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from sluiceway import Pipeline, Session, bounded, circuit_breaker, rate_limited, retry_jitter, timed
 from sluiceway.providers.openai import client as make_client
 from sluiceway.simulator import spawn
 
@@ -44,8 +44,9 @@ async def run_job(limiter, server, calls):
                 model="gpt-4o-mini", messages=[{"role": "user", "content": text}], max_tokens=50
             )
 
-        results = await asyncio.gather(*[ask(i) for i in range(calls)], return_exceptions=True)
-        return await sim.ledger(), sum(isinstance(result, BaseException) for result in results)
+        async with Session("job") as session:
+            outcomes = await session.gather(ask, range(calls), concurrency=200)
+        return await sim.ledger(), sum(not outcome.ok for outcome in outcomes)
 
 
 async def main(calls):
