@@ -28,6 +28,10 @@ OUTPUT: Final = "output tokens"
 
 _LONG: Final = 3600.0  # a window from here on is counted, not spread: 1,000 a day would be one in 86 seconds
 
+_LARGE: Final = 50  # requests; a smaller burst is on its way before this matters
+_COLD: Final = 0.12  # seconds' worth of the rate that the very first burst lacks: its requests open connections too, and
+# a full bucket at the server does not begin to refill before the first of them arrives
+
 _NAMED: Final = {
     "rpm": (REQUESTS, 60.0),
     "rps": (REQUESTS, 1.0),
@@ -104,7 +108,10 @@ def build(specs: Sequence[LimitSpec], algorithm: str, burst: float, margin: floa
     first = specs[0]
     if first.long or algorithm == "sliding_window":  # counted, or paced already
         return machines
-    return Spread(machines, first.limit / first.window)
+    rate = first.limit / first.window
+    if first.unit == REQUESTS and rate * burst >= _LARGE:
+        machines.adjust([rate * _COLD, *[0.0] * (len(specs) - 1)], 0.0)
+    return Spread(machines, rate)
 
 
 def with_places(limiter: Limiter, places: InFlight | None) -> Limiter:
