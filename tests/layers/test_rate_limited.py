@@ -55,7 +55,7 @@ async def test_calls_past_the_burst_come_at_the_rate():
 
 
 async def test_the_very_first_burst_of_a_fast_limit_is_a_little_smaller():
-    """Of the 90 permits that rpm=6000 may hold, 78 are there at first: a cold client's requests arrive late, at once."""
+    """Of the 90 permits that rpm=6000 may hold 78 are there at first: requests of a cold client arrive together."""
     limiter = rate_limited(rpm=6_000)
     assert 78.0 == level(limiter, "rpm")
     await limiter(ScriptedProvider(1))()

@@ -29,8 +29,9 @@ OUTPUT: Final = "output tokens"
 _LONG: Final = 3600.0  # a window from here on is counted, not spread: 1,000 a day would be one in 86 seconds
 
 _LARGE: Final = 50  # requests; a smaller burst is on its way before this matters
-_COLD: Final = 0.12  # seconds' worth of the rate that the very first burst lacks: its requests open connections too, and
-# a full bucket at the server does not begin to refill before the first of them arrives
+_COLD: Final = 0.12
+"""Seconds' worth of the rate that the very first burst lacks: its requests open connections too, and a full bucket at
+the server does not begin to refill before the first of them arrives."""
 
 _NAMED: Final = {
     "rpm": (REQUESTS, 60.0),
