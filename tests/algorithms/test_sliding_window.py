@@ -387,6 +387,27 @@ def test_a_shorter_window_forgets_sooner():
     assert 0.6 == pytest.approx(machine.take(1, 1.0))
 
 
+def test_the_level_follows_a_shorter_window_at_once():
+    """What a shorter window would have forgotten is forgotten at its time, also if nobody asks for a permit."""
+    machine = SlidingWindow(100, 10.0, 0.0, paced=False)
+    machine.take(60, 0.0)
+    machine.resize(100, 2.0, 1.0)
+    assert [40, 100] == [machine.level(1.9), machine.level(2.0)]
+
+
+def test_what_was_forgotten_stays_so_on_another_clock():
+    """After the clock was exchanged a late settlement still finds that its permit has left the window."""
+    machine = SlidingWindow(100, 10.0, 0.0, paced=False, granularity=5.0)
+    machine.take(60, 0.0)
+    machine.take(40, 6.0)
+    assert 60 == machine.level(11.0)
+    machine.shift(1000.0)
+    machine.adjust(-60, 1011.0, 1000.0)
+    assert 60 == machine.level(1011.0)
+    machine.take(10, 1010.9)
+    assert [50, 90] == [machine.level(1015.9), machine.level(1016.0)]
+
+
 def test_a_correction_of_a_permit_nobody_took_changes_nothing():
     """A time after the last entry names none."""
     machine = SlidingWindow(100, 10.0, 0.0, paced=False)

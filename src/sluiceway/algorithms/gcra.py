@@ -68,7 +68,6 @@ class Gcra:
         backlog += (cost if cost < self._capacity else self._capacity) * self._interval  # noqa: FURB136 - as above
         if backlog <= self._tau and now == told:
             return 0.0
-        backlog -= self._surplus * self._interval
         late = backlog - self._capacity * self._interval if backlog > self._tau and cost else 0.0
         if late or self._paused(now):
             return padded(late + max(0.0, self._at - now), now)
