@@ -635,7 +635,7 @@ def test_says_what_it_is():
         ({"probes": 1.5}, TypeError, "probes=1.5"),
         ({"close_after": 0}, ValueError, "close_after=0"),
         ({"ramp": -1}, ValueError, "ramp=-1"),
-        ({"by": "model"}, TypeError, "by='model' must be a function of the Call"),
+        ({"by": "model"}, TypeError, "by='model' must be a plain function of the Call"),
         ({"by": by_model, "min_calls": "9"}, TypeError, "min_calls='9'"),
         ({"rng": 7}, TypeError, "rng=7 must be a random.Random"),
     ],
