@@ -57,7 +57,7 @@ def test_rates_do_not_touch_places():
     places.take()
     places.adjust(5, 0.0)
     places.learn(0, 0.0)
-    places.pause(100.0)
+    places.pause(100.0, 0.0)
     assert (0.0, 0.0, None) == (places.take(0), places.wait(0), places.take(1, 100.0))
     places.charge()
     assert (2, 1, "<InFlight 2 of 1>") == (places.held, places.largest(), repr(places))

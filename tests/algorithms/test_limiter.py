@@ -177,14 +177,54 @@ def test_a_pause_refills_nothing(make):
     assert [-3.0] == pytest.approx(limiter.levels(107.0))
 
 
-@pytest.mark.parametrize("make", ["buckets", "gcra"])
-def test_a_pause_without_a_beginning_begins_when_last_told(make):
-    """`pause(until)` alone counts from the last time that the machine was told."""
-    limiter = MAKERS[make]([(60, 60)])
+LAGGING = {
+    "buckets": lambda lag: TokenBuckets([(100, 1.0)], lag=lag),
+    "gcra": lambda lag: Composite([Gcra(100, 1.0, lag=lag)]),
+}
+EVERY_LAGGING = pytest.mark.parametrize("make", LAGGING.values(), ids=list(LAGGING))
+
+
+@EVERY_LAGGING
+def test_what_was_idle_refills_a_lag_later(make):
+    """A burst of 90 leaves at once; the 91st permit grows 0.2 s later than it would without the lag."""
+    limiter = make(0.2)
+    assert [0.0] * 90 == [limiter.take([1], 5.0) for _ in range(90)]
+    assert 0.21 == pytest.approx(limiter.take([1], 5.0))
+    assert [0.0] == pytest.approx(limiter.levels(5.2), abs=1e-6)
+    assert [10.0] == pytest.approx(limiter.levels(5.3))
+
+
+@EVERY_LAGGING
+def test_what_was_full_for_a_moment_only_refills_at_once(make):
+    """Full for half the lag is no idleness; full for the whole of it is."""
+    limiter = make(0.2)
+    limiter.take([20], 0.0)
+    limiter.take([20], 0.5)  # full since 0.4
+    assert [80.0] == pytest.approx(limiter.levels(0.6))
+    limiter.take([20], 0.9)  # full since 0.7
+    assert [70.0] == pytest.approx(limiter.levels(1.1))
+
+
+@EVERY_LAGGING
+def test_a_lag_costs_a_busy_limit_nothing(make):
+    """Taken as fast as it gives, a limiter hands out its burst and its rate, less one lag."""
+    limiter = make(0.2)
+    now, taken = 0.0, 0
+    while now <= 20.0:
+        wait = limiter.take([1], now)
+        taken += not wait
+        now += wait
+    assert 90 + 100 * (20 - 0.2) == pytest.approx(taken, abs=1)
+
+
+@EVERY_LAGGING
+def test_a_pause_shorter_than_the_lag_holds(make):
+    """A pause that ends before the lag does is a pause all the same."""
+    limiter = make(0.2)
     limiter.take([1], 0.0)
-    limiter.adjust([10], 0.0)
-    limiter.pause(100.0)
-    assert [-10.0] == pytest.approx(limiter.levels(100.0))
+    limiter.pause(0.15, 0.1)
+    assert limiter.take([1], 0.12) > 0.0
+    assert [1.0] == pytest.approx(limiter.levels(0.2))
 
 
 @EVERY

@@ -21,10 +21,10 @@ def drain(limiter, n, cost=1.0):
 
 
 def test_a_burst_of_ninety_leaves_over_a_third_of_a_second():
-    """At 100 a second the first eleven permits leave at once and the burst at twice the rate."""
+    """At 100 a second the first eleven permits leave at once and the burst at 2.5 times the rate."""
     taken = drain(Spread(TokenBuckets([(100, 1.0)]), 100), 90)
     assert [0.0] * 11 == taken[:11]
-    assert 0.005 * 79 == pytest.approx(taken[-1], abs=1e-4)
+    assert 0.004 * 79 == pytest.approx(taken[-1], abs=1e-4)
 
 
 def test_a_small_burst_leaves_at_once():
@@ -48,11 +48,11 @@ def test_its_clock_can_be_exchanged():
 
 
 def test_its_rate_can_be_changed():
-    """A burst leaves at twice the rate that holds by then."""
+    """A burst leaves at 2.5 times the rate that holds by then."""
     limiter = Spread(TokenBuckets([(10_000, 1.0)]), 10)
     limiter.resize(4_000)
     taken = drain(limiter, 1_600)
-    assert 1 / 8_000 == pytest.approx(taken[-1] - taken[-2], rel=0.01)
+    assert 1 / 10_000 == pytest.approx(taken[-1] - taken[-2], rel=0.01)
 
 
 @given(st.floats(0.1, 1e5), st.lists(st.floats(0, 0.1), max_size=50))

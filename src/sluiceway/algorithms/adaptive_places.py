@@ -50,7 +50,7 @@ class AdaptivePlaces(InFlight):
             return padded(self.until - now, now)
         return 0.0 if self.held + cost <= self._places() or not cost else None
 
-    def pause(self, until: float, now: float | None = None) -> None:  # noqa: ARG002 - places do not refill
+    def pause(self, until: float, now: float) -> None:  # noqa: ARG002 - places do not refill
         """Let nobody in before *until*: the limit is 0, for who looks at it instead of taking, until who takes."""
         if until > self.until:
             self.until = until

@@ -38,7 +38,7 @@ class Around:
         """Lower level *i* to *remaining*; raise it to *raise_to* if given."""
         self._limiter.learn(i, remaining, now, raise_to=raise_to)
 
-    def pause(self, until: float, now: float | None = None) -> None:
+    def pause(self, until: float, now: float) -> None:
         """Admit nothing before *until*."""
         self._limiter.pause(until, now)
 

@@ -68,7 +68,7 @@ class Composite:
         """Lower level *i* to *remaining*; raise it to *raise_to* if given."""
         self.machines[i].learn(remaining, now, raise_to=raise_to)
 
-    def pause(self, until: float, now: float | None = None) -> None:
+    def pause(self, until: float, now: float) -> None:
         """Admit nothing before *until*."""
         for machine in self.machines:
             machine.pause(until, now)

@@ -13,21 +13,24 @@ class Gcra:
     ``TAT' = max(now, TAT) + cost / rate``, allowed if ``now >= TAT' - burst``, with ``rate = limit / window`` and
     a burst of at least one permit. It decides as a token bucket of capacity ``max(1, rate * burst)`` does, whose
     level is ``capacity - max(0, TAT - now) * rate``. A cost above the burst is admitted once ``TAT <= now`` and
-    leaves a debt.
+    leaves a debt. TAT does not move closer for *lag* seconds after a take that followed idleness of at least *lag*:
+    see :class:`.TokenBuckets`.
 
     Args:
         limit: permits per window.
         window: seconds.
         burst: seconds' worth of the rate that may pass at once after idleness.
+        lag: seconds that the first request after idleness may be on its way; 0 to go on at once.
 
     Raises:
         ValueError: one of the numbers is not above 0.
     """
 
-    __slots__ = ("_at", "_burst", "_capacity", "_interval", "_limit", "_surplus", "_tat", "_tau", "_until")
+    __slots__ = ("_at", "_burst", "_capacity", "_interval", "_lag", "_limit", "_surplus", "_tat", "_tau", "_until")
 
-    def __init__(self, limit: float, window: float, burst: float = 0.9) -> None:
+    def __init__(self, limit: float, window: float, burst: float = 0.9, lag: float = 0.0) -> None:
         self._burst = at_least_zero(burst, "burst")
+        self._lag = at_least_zero(lag, "lag")
         self._specify(limit, window)
         self._tat = -math.inf
         self._surplus = 0.0  # permits above the burst that the provider told us of; they go first
@@ -43,13 +46,16 @@ class Gcra:
 
     def take(self, cost: float, now: float) -> float:
         """Return 0.0 and take *cost*, or return the seconds to wait and take nothing."""
+        at = now
         if now < self._at:
             if self._at == self._until:
                 return self.wait(cost, now)
-            now = self._at
+            at = self._at
         # Compared as a backlog and not as two points in time: far from 0 the clock's rounding would eat the burst.
-        backlog = self._tat - now
-        if backlog < 0.0:  # noqa: PLR1730 - max() costs a call on the hot path
+        backlog = self._tat - at
+        if backlog < 0.0:
+            if -backlog >= self._lag:
+                at += self._lag
             backlog = 0.0
         backlog += cost * self._interval
         if backlog > self._tau or self._surplus:
@@ -57,8 +63,8 @@ class Gcra:
             if wait == 0.0:
                 self.charge(cost, now)
             return wait
-        self._tat = now + backlog
-        self._at = now
+        self._tat = at + backlog
+        self._at = at
         return 0.0
 
     def wait(self, cost: float, now: float) -> float:
@@ -99,12 +105,12 @@ class Gcra:
             level = max(level, min(raise_to, 1.0 if self._paused(now) else self._limit))
         self._put(level, now)
 
-    def pause(self, until: float, now: float | None = None) -> None:
+    def pause(self, until: float, now: float) -> None:
         """Admit nothing before *until*; see :mod:`.limiter`."""
-        if until <= self._at or (now is not None and until <= now):
+        if until <= max(now, self._at - self._lag, self._until):
             return
-        level = min(self.level(self._at if now is None else now), 1.0)
-        self._at = self._until = until
+        level = min(self.level(now), 1.0)
+        self._at = self._until = max(until, self._at)
         self._put(level, until)
 
     def resize(self, limit: float, window: float, now: float) -> None:

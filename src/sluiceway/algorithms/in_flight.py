@@ -58,7 +58,7 @@ class InFlight:
     def learn(self, remaining: float, now: float, *, raise_to: float | None = None) -> None:
         """Do nothing: providers report rates, not places."""
 
-    def pause(self, until: float, now: float | None = None) -> None:
+    def pause(self, until: float, now: float) -> None:
         """Do nothing: whoever is inside stays, and rates do the pausing."""
 
     def shift(self, delta: float) -> None:

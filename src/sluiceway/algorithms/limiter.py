@@ -21,7 +21,6 @@ the hot path.
 ``pause(until, now)``          Nothing is admitted before *until*. Nothing refills meanwhile, and afterwards the
                                level is at most 1 (one request, as good as no tokens), so that those who
                                wait come back paced and not as a burst. A pause only ever extends another.
-                               Without *now* it begins at the last time that the machine was told.
 ``shift(delta)``               The clock was exchanged for another one, on which the same moment reads *delta* later.
 ``largest()``                  The whole limit. The caller refuses larger costs: they could never fit.
 ``level(now)``                 What is left now, negative in debt; for snapshots.
@@ -65,7 +64,7 @@ class Resource(Protocol):
         """Lower the level to *remaining*; raise it to *raise_to* if given."""
         ...
 
-    def pause(self, until: float, now: float | None = None, /) -> None:
+    def pause(self, until: float, now: float, /) -> None:
         """Admit nothing before *until*."""
         ...
 
@@ -105,7 +104,7 @@ class Limiter(Protocol):
         """Lower level *i* to *remaining*; raise it to *raise_to* if given."""
         ...
 
-    def pause(self, until: float, now: float | None = None, /) -> None:
+    def pause(self, until: float, now: float, /) -> None:
         """Admit nothing before *until*."""
         ...
 

@@ -171,9 +171,9 @@ class SlidingWindow:
         self._used = own + foreign
         self._look_ahead()
 
-    def pause(self, until: float, now: float | None = None) -> None:
+    def pause(self, until: float, now: float) -> None:
         """Admit nothing before *until*; afterwards one permit, and the rest at the pace."""
-        if until <= self._at or (now is not None and until <= now):
+        if until <= max(now, self._at):
             return
         self._at = self._until = until
         if self._paced:

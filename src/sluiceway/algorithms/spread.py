@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.limiter import Limiter
 
-_LONGEST = 0.005  # seconds: a busy client takes about as long to build and send one request
+_LONGEST = 0.004  # seconds: a busy client takes about as long to build and send one request
 _SLACK = 10 * _LONGEST
-_FASTER = 2.0  # how much faster than the limit's own rate a burst may leave
+_FASTER = 2.5  # how much faster than the limit's own rate a burst may leave
 
 
 class Spread(Around):
-    """*limiter*, whose permits leave ten at once and then one each 5 ms, or faster if twice its rate is.
+    """*limiter*, whose permits leave ten at once and then one each 4 ms, or faster if 2.5 times its rate is.
 
     A permit's time is not its request's time: handed out all at once, a burst of 90 keeps a client busy for 0.2
     seconds before the last request is on its way, and by then 20 further permits have grown. Together they reach a

@@ -21,20 +21,26 @@ class TokenBuckets:
     tokens a minute holds 450, and a call of 2,000 must pass. A rolling window that begins with a full bucket sees
     up to ``limit + capacity``: a burst as large as the limit lets twice the limit through.
 
+    A take from buckets that were all full for *lag* or longer begins to refill them *lag* later. The provider's own
+    full bucket does not refill before the first request reaches it, while ours would.
+
     Args:
         limits: ``(limit, window in seconds)`` of each bucket.
         burst: seconds' worth of the rate that a bucket holds.
+        lag: seconds that the first request after idleness may be on its way; 0 to refill at once.
 
     Raises:
         ValueError: there are no limits, or one of the numbers is not above 0.
     """
 
-    __slots__ = ("_at", "_burst", "_levels", "_limits", "_spare", "_specs", "_until")
+    __slots__ = ("_at", "_burst", "_idleness", "_lag", "_levels", "_limits", "_spare", "_specs", "_until")
 
-    def __init__(self, limits: Sequence[tuple[float, float]], burst: float = 0.9) -> None:
+    def __init__(self, limits: Sequence[tuple[float, float]], burst: float = 0.9, lag: float = 0.0) -> None:
         if not limits:
             raise ValueError(f"limits={limits!r} must name at least one (limit, window)")
         self._burst = at_least_zero(burst, "burst")
+        self._lag = at_least_zero(lag, "lag")
+        self._idleness = self._lag or math.inf  # so long is none
         self._specs = self._specified(limits)
         self._limits = tuple(float(limit) for limit, _ in limits)
         self._levels = [capacity for _, _, capacity, _ in self._specs]
@@ -50,12 +56,15 @@ class TokenBuckets:
 
     def take(self, costs: Sequence[float], now: float) -> float:
         """Return 0.0 and take all *costs*, or return the seconds to wait and take nothing."""
+        at = now
         elapsed = now - self._at
         if elapsed < 0.0:
             if self._at == self._until:
                 return self.wait(costs, now)
-            now = self._at
+            at = self._at
             elapsed = 0.0
+        elif elapsed >= self._idleness and self._idle(elapsed - self._lag):
+            at = now + self._lag
         levels = self._levels
         left = self._spare
         for i, rate, capacity, hair in self._specs:
@@ -70,7 +79,7 @@ class TokenBuckets:
             left[i] = rest
         self._spare = levels
         self._levels = left
-        self._at = now
+        self._at = at
         return 0.0
 
     def wait(self, costs: Sequence[float], now: float) -> float:
@@ -109,14 +118,13 @@ class TokenBuckets:
             level = max(level, min(raise_to, 1.0 if self._paused(now) else self._limits[i]))
         self._levels[i] = level
 
-    def pause(self, until: float, now: float | None = None) -> None:
+    def pause(self, until: float, now: float) -> None:
         """Admit nothing before *until*; see :mod:`.limiter`."""
-        if now is not None:
-            self._advance(now)
-        if until <= self._at:
+        self._advance(now)
+        if until <= max(now, self._at - self._lag, self._until):
             return
         self._levels = [min(level, 1.0) for level in self._levels]
-        self._at = self._until = until
+        self._at = self._until = max(until, self._at)
 
     def resize(self, limits: Sequence[tuple[float, float]], now: float) -> None:
         """Change the rates; the levels stay, as far as the new capacities hold them.
@@ -150,6 +158,10 @@ class TokenBuckets:
             max(self._levels[i], min(capacity, self._levels[i] + rate * elapsed))
             for i, rate, capacity, _ in self._specs
         )
+
+    def _idle(self, elapsed: float) -> bool:
+        """Return whether all buckets were full when *elapsed* seconds had passed."""
+        return all(self._levels[i] + rate * elapsed >= capacity for i, rate, capacity, _ in self._specs)
 
     def _paused(self, now: float) -> bool:
         return now < self._until == self._at

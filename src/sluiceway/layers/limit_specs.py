@@ -28,10 +28,10 @@ OUTPUT: Final = "output tokens"
 
 _LONG: Final = 3600.0  # a window from here on is counted, not spread: 1,000 a day would be one in 86 seconds
 
-_LARGE: Final = 50  # requests; a smaller burst is on its way before this matters
-_COLD: Final = 0.12
-"""Seconds' worth of the rate that the very first burst lacks: its requests open connections too, and a full bucket at
-the server does not begin to refill before the first of them arrives."""
+_LARGE: Final = 50  # requests; a smaller burst is on its way before the lag matters
+_LAG: Final = 0.12
+"""Seconds that a client which was idle may take to get its first request to the provider: connections open, and a large
+burst is built before it leaves."""
 
 _NAMED: Final = {
     "rpm": (REQUESTS, 60.0),
@@ -101,17 +101,16 @@ def _positive(name: str, limit: float) -> float:
 
 def build(specs: Sequence[LimitSpec], algorithm: str, burst: float, margin: float) -> Limiter:
     """Return the machine that takes from all of *specs* at once or not at all."""
+    first = specs[0]
+    rate = first.limit / first.window
+    lag = _LAG if first.unit == REQUESTS and rate * burst >= _LARGE else 0.0
     machines: Limiter
     if not any(spec.long for spec in specs) and algorithm == "token_bucket":
-        machines = TokenBuckets([(spec.limit, spec.window) for spec in specs], burst)
+        machines = TokenBuckets([(spec.limit, spec.window) for spec in specs], burst, lag)
     else:
-        machines = Composite([_machine(spec, algorithm, burst, margin) for spec in specs])
-    first = specs[0]
+        machines = Composite([_machine(spec, algorithm, burst, margin, lag) for spec in specs])
     if first.long or algorithm == "sliding_window":  # counted, or paced already
         return machines
-    rate = first.limit / first.window
-    if first.unit == REQUESTS and rate * burst >= _LARGE:
-        machines.adjust([rate * _COLD, *[0.0] * (len(specs) - 1)], 0.0)
     return Spread(machines, rate)
 
 
@@ -120,12 +119,12 @@ def with_places(limiter: Limiter, places: InFlight | None) -> Limiter:
     return limiter if places is None else WithPlaces(limiter, places)
 
 
-def _machine(spec: LimitSpec, algorithm: str, burst: float, margin: float) -> Resource:
+def _machine(spec: LimitSpec, algorithm: str, burst: float, margin: float, lag: float) -> Resource:
     if spec.long:
         return SlidingWindow(spec.limit, spec.window, margin, paced=False)
     if algorithm == "sliding_window":
         return SlidingWindow(spec.limit, spec.window, margin)
-    return Gcra(spec.limit, spec.window, burst)
+    return Gcra(spec.limit, spec.window, burst, lag)
 
 
 def nearest(specs: Sequence[LimitSpec], unit: str, limit: float | None) -> int | None:
