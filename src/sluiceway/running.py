@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _unobserved(_run: Run, _call: Call) -> None:
-    """Nobody observes."""
+    """Nobody observes: there is nothing to run in the call's context either."""
 
 
 class _Switch:
@@ -33,7 +33,7 @@ class _Switch:
 
     def __init__(self) -> None:
         self.disabled = 0
-        self.observe: Callable[[Run, Call], None] = _unobserved
+        self.observe: Callable[[Run, Call], Callable[[], None] | None] = _unobserved
 
 
 switch = _Switch()
@@ -81,7 +81,9 @@ async def run_call(
         parent, hints = inherit(parent, said)
     run = Run(loop, task_of(loop), context, chain.layers, name, parent, said)
     call = Call(function, args, kwargs, instance, run, hints)
-    context.run(switch.observe, run, call)
+    introduce = switch.observe(run, call)
+    if introduce is not None:
+        context.run(introduce)
     if run.listening:
         run.sink(CallStarted(run.started_at, call))
     proceed = chain.plain
@@ -101,8 +103,13 @@ async def run_call(
             raise
     if isinstance(out, Opened):
         return BoundStream(out.value, Pump(coroutine, call, finish))
-    if run.listening or run.counted is not None:
+    if run.listening:
         finish(call, None)
+    elif run.counted is not None:  # `finish`, written out as far as it concerns most calls of a session
+        try:
+            run.counted(call, run.time(), None)
+        except Exception as broken:  # noqa: BLE001 - as in `finish`
+            _uncounted(run, broken)
     return out
 
 
@@ -132,7 +139,9 @@ def start_generator(
 
     def start() -> Pump:
         call = context.run(begin, function, args, kwargs, instance, chain.layers, name, context)
-        context.run(switch.observe, call.run, call)
+        introduce = context.run(switch.observe, call.run, call)
+        if introduce is not None:
+            context.run(introduce)
         if call.run.listening:
             call.run.sink(CallStarted(call.run.started_at, call))
         proceed = chain.generator
@@ -152,7 +161,11 @@ def finish(call: Call, error: BaseException | None) -> None:
         try:
             run.counted(call, run.time(), error)
         except Exception as broken:  # noqa: BLE001 - statistics must not break a call
-            run.loop.call_exception_handler({"message": "counting a call failed", "exception": broken})
+            _uncounted(run, broken)
+
+
+def _uncounted(run: Run, broken: Exception) -> None:
+    run.loop.call_exception_handler({"message": "counting a call failed", "exception": broken})
 
 
 def outcome_of(error: BaseException | None) -> str:

@@ -1,7 +1,6 @@
 """What the layers cost around a coroutine that does nothing, beside nopanic's six, in one run: `make bench`."""
 
 import asyncio
-import contextlib
 
 import nopanic
 from rounds import pin, rounds, show
@@ -41,15 +40,6 @@ def five(**limits):
     )(trivial)
 
 
-def in_session(function):
-    """Enter a session once and call *function* in it."""
-
-    async def call():
-        return await function()
-
-    return call
-
-
 async def main():
     six = nopanic.compose(
         nopanic.deadline(60),
@@ -59,8 +49,13 @@ async def main():
         nopanic.bulkhead(10**6),
         nopanic.timeout(60),
     )(trivial)
+    # First what is compared, as in a process that has nothing else: CPython specializes code for what it meets.
+    stacks = {"bare await": trivial, _SIX: six, "the five": five()}
+    show("Five layers, telemetry idle (at most 0.65)", await rounds(stacks), _SIX)
+    async with Session("bench"):
+        inside = {_SIX: six, "the five": five()}
+        show("Inside a session with its statistics (at most 0.8)", await rounds(inside), _SIX)
     alone = {
-        "bare await": trivial,
         _SIX: six,
         "the edge alone": Pipeline()(trivial),
         "timed": timed(60)(trivial),
@@ -69,10 +64,9 @@ async def main():
         "rate_limited, requests": rate_limited(rpm=6e10)(trivial),
         "rate_limited, requests and tokens": rate_limited(rpm=6e10, tpm=6e12)(trivial),
         "circuit_breaker": circuit_breaker()(trivial),
-        "the five": five(),
         "the five, with tokens": five(rpm=6e10, tpm=6e12),
     }
-    show("Layers, telemetry idle (the five: at most 0.65)", await rounds(alone), _SIX)
+    show("One layer each", await rounds(alone), _SIX)
     edge = "the edge alone"
     others = {
         edge: Pipeline()(trivial),
@@ -90,10 +84,6 @@ async def main():
         "observed": observed()(trivial),
     }
     show("The other layers, each around the same (over the edge: at most 3 us)", await rounds(others), edge)
-    async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(Session("bench"))
-        inside = {_SIX: six, "the five in a session": in_session(five())}
-        show("Inside a session with its statistics (at most 0.8)", await rounds(inside), _SIX)
 
 
 pin()

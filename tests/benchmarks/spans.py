@@ -127,8 +127,8 @@ async def main():
 
 
 def less(one, other):
-    """Return what *one* costs more than *other*, as (median, minimum)."""
-    return one[0] - other[0], one[1] - other[1]
+    """Return what *one* costs more than *other*, round by round."""
+    return [value - least for value, least in zip(one, other, strict=True)]
 
 
 pin()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from functools import partial
 from logging import INFO
 from sys import modules
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -25,12 +26,15 @@ from .observation import observation_of, watched
 from .spans import follow, tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.trace import Span
 
     from sluiceway.call import Call, Run
     from sluiceway.events import Event, Sink
 
     from .observation import Observation
+    from .spans import Tracing
 
 
 class Counter(Protocol):
@@ -120,30 +124,29 @@ def warnings_only(event: Event) -> None:
 class _Sole:
     """What a call is given that one session hears and nobody else, kept from the last such call: that is the usual."""
 
-    __slots__ = ("_counter", "_hear", "_hearing", "_sink")
+    __slots__ = ("_count", "_counter", "_hear", "_hearing")
 
     def __init__(self) -> None:
         self._counter: Counter | None = None
+        self._count: Callable[[Call, float, BaseException | None], None] | None = None
         self._hear: Sink = warnings_only
         self._hearing = Hearing([], INVALID_SPAN, None, told=False)
-        self._sink: Sink = warnings_only
 
     def listen(self, run: Run, scope: Scope) -> None:
         """Let *scope* alone hear the call; what it hears with may have become another since the last one."""
         hear = scope.hear
         if hear is not self._hear:
             self._hear = hear
-            self._counter = getattr(scope, "counter", None)
+            self._counter = counter = getattr(scope, "counter", None)
+            self._count = None if counter is None else counter.count
             self._hearing = Hearing([hear], INVALID_SPAN, getattr(scope, "id", None), told=False)
-            self._sink = _guarded(hear)
-        run.facts = self._hearing
-        run.sink = self._sink  # type: ignore[assignment, method-assign]  # made to be set
+        run.facts = self._hearing  # which is where its sink finds them
         counter = self._counter
         if counter is None:
             run.listening = True
         else:
             counter.in_flight += 1
-            run.counted = counter.count
+            run.counted = self._count
 
 
 def _guarded(sink: Sink) -> Sink:
@@ -163,8 +166,8 @@ def _guarded(sink: Sink) -> Sink:
 _sole: Final = _Sole()
 
 
-def observe(run: Run, call: Call) -> None:
-    """Find out who hears *call*, which is about to start; runs in the call's own context.
+def observe(run: Run, call: Call) -> Callable[[], None] | None:
+    """Find out who hears *call*, which is about to start; return what is to be run in its own context for them.
 
     Raises:
         SessionClosed: a session around the call takes no new ones. Nothing else is ever raised.
@@ -182,39 +185,32 @@ def observe(run: Run, call: Call) -> None:
     if process_scopes or attached:
         heard = _everybody(heard, run.layers)
     if not (others or heard or watched):
-        return  # what is worth a warning goes to the log all the same: see `Run.sink`
+        return None  # what is worth a warning goes to the log all the same: see `Run.sink`
     own = observation_of(run.layers) if watched else None
     if not (others or heard or own):
-        return
+        return None
     for scope in heard:
         if scope.drains:
             scope.admit(call)
     if not others and own is None and len(heard) == 1:
         _sole.listen(run, heard[0])
-        return
+        return None
+    return partial(_introduce, run, heard, own)
+
+
+def _introduce(run: Run, heard: tuple[Scope, ...], own: Observation | None) -> None:
+    """Give the call everybody who hears it, and nobody if that fails; *own* is what its layers say about that."""
     try:
-        if own is None:
-            span = tracing.start(f"call {run.name}")
-            _introduce(run, span, heard, counted=metered(), logged=told())
-        else:
-            _introduce(run, own.tracing.start(f"call {run.name}"), heard, counted=metered(), logged=told(), own=own)
+        settings = tracing if own is None else own.tracing
+        _listening(run, settings.start(f"call {run.name}"), heard, settings, own)
     except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
         run.sink = warnings_only  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)
 
 
-def _introduce(
-    run: Run,
-    span: Span,
-    heard: tuple[Scope, ...],
-    *,
-    counted: bool,
-    logged: bool,
-    own: Observation | None = None,
-) -> None:
-    """Give the call everybody who hears it; *own* is what its layers say about that."""
+def _listening(run: Run, span: Span, heard: tuple[Scope, ...], settings: Tracing, own: Observation | None) -> None:
+    counted, logged = metered(), told()
     session = getattr(heard[0], "id", None) if heard else None
-    settings = tracing if own is None else own.tracing
     trace = None if span is INVALID_SPAN else follow(span, run, session, settings)
     sinks: list[Sink] = []
     if trace is not None:

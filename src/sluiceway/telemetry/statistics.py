@@ -25,6 +25,7 @@ from sluiceway.running import outcome_of
 
 from .kinds import answering_model, kind_of, model_of
 from .last_minute import LastMinute
+from .sketch import BATCH
 from .stats import OTHER, Figures, Stats, Tokens, Waits
 from .tally import MOST, Price, Tallies, Tally, figures
 
@@ -207,7 +208,11 @@ class Statistics:
         if at >= minute.until:
             minute.advance(at)
         minute.good += 1
-        tally.succeed(at - run.started_at)
+        tally.ok += 1  # as `Tally.end` would, and `Sketch.add`
+        new = tally.latencies.new
+        new.append(at - run.started_at)
+        if len(new) >= BATCH:
+            tally.latencies.fold()
         if self.on_idle is not None and not self.in_flight:
             self.on_idle()
 
@@ -278,9 +283,9 @@ class Statistics:
             minute.advance(at)
         if event.outcome == "ok":
             minute.good += 1
-            tally.succeed(event.latency)
+            tally.end("ok", event.latency)
             if tenants is not None:
-                tenants.succeed(event.latency)
+                tenants.end("ok", event.latency)
         else:
             self._call_failed(event, tally, tenants)
         if self.on_idle is not None and not self.in_flight:

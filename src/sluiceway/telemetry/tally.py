@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from .sketch import BATCH, Sketch, summarize
+from .sketch import Sketch, summarize
 from .stats import OTHER, Figures, Tokens
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ Price = Callable[["str | None", "Usage"], "float | None"]
 
 
 class Tally:
-    """Counts calls that are over, and the attempts and tokens of all."""
+    """Counts calls that are over, and the attempts and tokens of all.
+
+    Attributes:
+        ok: calls that succeeded; `ended` has the others by how they ended.
+        latencies: how long calls took, `first_items` how long a stream's first item.
+    """
 
     __slots__ = (
         "attempts",
@@ -32,6 +37,7 @@ class Tally:
         "first_items",
         "input",
         "latencies",
+        "ok",
         "output",
         "priced",
         "reasoning",
@@ -41,7 +47,8 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        self.ended = {"ok": 0, "error": 0, "rejected": 0, "timed out": 0, "cancelled": 0}
+        self.ok = 0
+        self.ended = {"error": 0, "rejected": 0, "timed out": 0, "cancelled": 0}
         self.attempts = 0
         self.retries = 0
         self.input = self.output = self.cached = self.reasoning = 0
@@ -52,17 +59,12 @@ class Tally:
         self.latencies = Sketch()
         self.first_items = Sketch()
 
-    def succeed(self, latency: float) -> None:
-        """Count a call that succeeded: the hot path of `end`."""
-        self.ended["ok"] += 1
-        new = self.latencies.new
-        new.append(latency)
-        if len(new) >= BATCH:
-            self.latencies.fold()
-
     def end(self, outcome: str, latency: float) -> None:
         """Count a call that is over."""
-        self.ended[outcome] += 1
+        if outcome == "ok":
+            self.ok += 1
+        else:
+            self.ended[outcome] += 1
         if outcome not in _NO_LATENCY:
             self.latencies.add(latency)
 
@@ -122,10 +124,11 @@ def figures(tallies: Iterable[Tally]) -> Figures:
     """Return the figures of *tallies* together; `calls` are those that are over."""
     every = tuple(tallies)
     ended = {outcome: sum(each.ended[outcome] for each in every) for outcome in Tally().ended}
+    succeeded = sum(each.ok for each in every)
     priced, unpriced = sum(each.priced for each in every), sum(each.unpriced for each in every)
     return Figures(
-        calls=sum(ended.values()),
-        succeeded=ended["ok"],
+        calls=succeeded + sum(ended.values()),
+        succeeded=succeeded,
         failed=ended["error"],
         rejected=ended["rejected"],
         timed_out=ended["timed out"],
