@@ -20,6 +20,7 @@ from .hub import Scope, attached, listen, observe, process_scopes, publish, scop
 
 if TYPE_CHECKING:
     from .otlp import ExportingTracerProvider
+    from .scraping import PrometheusEndpoint
 
 switch.observe = observe
 unheard.sink = warnings_only
@@ -46,6 +47,28 @@ def export_otlp(endpoint: str | None = None, *, service_name: str | None = None)
     return exporting(endpoint, service_name)
 
 
+def prometheus(port: int = 9464, *, host: str = "127.0.0.1", service_name: str | None = None) -> PrometheusEndpoint:
+    """Serve metrics for a Prometheus to scrape, from a thread of its own, and return the endpoint.
+
+    ``telemetry.configure(meter_provider=telemetry.prometheus().meter_provider)`` is all that an application needs that
+    has no metrics yet. One with a `MeterProvider` of its own adds `endpoint.reader` to its readers. No global is set.
+    Anybody who reaches the port can read it without a password: names of functions and models, and numbers.
+
+    Args:
+        port: where to listen; 0 is any free one, which `endpoint.port` tells.
+        host: the address to listen on, only this machine's own by default; `"0.0.0.0"` for scrapers elsewhere.
+        service_name: `service_name` of `target_info`; None for `OTEL_SERVICE_NAME`.
+
+    Raises:
+        MissingExtra: the exporter is not installed.
+        OSError: the port is taken, or the host is none of this machine's.
+        TypeError, ValueError: *port* is no port.
+    """
+    from .scraping import serve  # noqa: PLC0415 - brings the SDK
+
+    return serve(port, host, service_name)
+
+
 __all__ = [
     "Scope",
     "attached",
@@ -53,6 +76,7 @@ __all__ = [
     "export_otlp",
     "listen",
     "process_scopes",
+    "prometheus",
     "publish",
     "scopes",
     "unlisten",

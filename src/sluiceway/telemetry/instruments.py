@@ -75,5 +75,5 @@ class Instruments:
         self.concurrency_limit = gauge("sluiceway.concurrency.limit", "{call}", "How many calls may be in flight")
         self.concurrency_used = gauge("sluiceway.concurrency.in_flight", "{call}", "How many were, at the last look")
         self.circuit_state = gauge(
-            "sluiceway.circuit_breaker.state", "1", "0 closed, 1 ramping, 2 half-open, 3 open, 4 isolated"
+            "sluiceway.circuit_breaker.state", "{state}", "0 closed, 1 ramping, 2 half-open, 3 open, 4 isolated"
         )
