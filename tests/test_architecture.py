@@ -41,6 +41,7 @@ ORDER = [
     ["telemetry", "describe", "layers"],
     ["outcome", "gathering", "many_items", "session_client", "session"],
     ["simulator", "testing"],
+    ["batch"],
     ["cli"],
     ["__main__"],
 ]

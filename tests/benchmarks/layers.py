@@ -6,6 +6,7 @@ import nopanic
 from rounds import pin, rounds, show
 
 from sluiceway import (
+    Deployment,
     Fair,
     Pipeline,
     Priority,
@@ -23,6 +24,7 @@ from sluiceway import (
     observed,
     rate_limited,
     retry_jitter,
+    routed,
     shed,
     timed,
 )
@@ -76,6 +78,7 @@ async def main():
         "adaptive_rate": adaptive_rate(1e6)(trivial),
         "shed around bounded": Pipeline(shed(), bounded(10**6))(trivial),
         "fallback": fallback(trivial)(trivial),
+        "routed, two of them": routed(Deployment("a"), Deployment("b"))(trivial),
         "budgeted, tokens": budgeted(tokens=10**15)(trivial),
         "hedged, a timer": hedged("1s")(trivial),
         "coalesced, a task": coalesced()(trivial),

@@ -29,10 +29,11 @@ class Budget:
         ValueError: a limit is not above 0 or not finite.
     """
 
-    __slots__ = ("in_flight", "limits", "reserved", "spent")
+    __slots__ = ("_each", "in_flight", "limits", "reserved", "spent")
 
     def __init__(self, limits: Sequence[float]) -> None:
         self.limits = tuple(positive(limit, "limit") for limit in limits)
+        self._each = tuple((i, limit, EPSILON * limit) for i, limit in enumerate(self.limits))
         self.spent = [0.0] * len(self.limits)
         self.reserved = [0.0] * len(self.limits)
         self.in_flight = 0
@@ -46,13 +47,13 @@ class Budget:
 
         Where nothing is left, not even a cost of 0 is reserved: it may turn out to be more.
         """
-        for i, cost in enumerate(costs):
-            left = self.left(i)
-            slack = EPSILON * self.limits[i]
-            if left < slack or cost > left + slack:
+        reserved = self.reserved
+        for i, limit, slack in self._each:
+            left = limit - self.spent[i] - reserved[i]
+            if left < slack or costs[i] > left + slack:
                 return i
         for i, cost in enumerate(costs):
-            self.reserved[i] += cost
+            reserved[i] += cost
         self.in_flight += 1
         return None
 
@@ -64,10 +65,10 @@ class Budget:
         """
         if not self.in_flight:
             raise RuntimeError("a reservation was settled, but none is open")
-        self.in_flight -= 1
-        for i, cost in enumerate(costs):
+        self.in_flight = rest = self.in_flight - 1
+        for i, _, _ in self._each:
             # Sums of fractions drift; where nothing is in flight nothing is reserved.
-            self.reserved[i] = max(0.0, self.reserved[i] - cost) if self.in_flight else 0.0
+            self.reserved[i] = max(0.0, self.reserved[i] - costs[i]) if rest else 0.0
             self.spent[i] += actual[i]
 
     def __repr__(self) -> str:

@@ -31,9 +31,10 @@ class Standing:
     Attributes:
         weight: its share; in_flight: calls inside; calls: all that came; failures: those that were its fault.
         service: mean seconds of a call, 1 before the first.
+        until: when it is no longer avoided.
     """
 
-    __slots__ = ("_at", "_latency", "_streak", "_until", "calls", "failures", "in_flight", "service", "weight")
+    __slots__ = ("_at", "_latency", "_streak", "calls", "failures", "in_flight", "service", "until", "weight")
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -44,7 +45,7 @@ class Standing:
         self._latency = 0.0
         self._at = 0.0
         self._streak = 0
-        self._until = float("-inf")
+        self.until = float("-inf")
 
     def begin(self) -> None:
         """Count a call that comes."""
@@ -58,21 +59,20 @@ class Standing:
     def answered(self, now: float, seconds: float, service: float) -> None:
         """Take in an answer that took *seconds* (a stream's: to its first item), and *service* in all."""
         self._streak = 0
-        self._until = float("-inf")
+        self.until = float("-inf")
         self.service += (service - self.service) / min(self.calls, _MEMORY)
-        before = self.latency(now)
         faded = exp(-max(0.0, now - self._at) / _TAU)
-        self._latency = max(seconds, before + seconds * (1.0 - faded))
+        self._latency = max(seconds, self._latency * faded + seconds * (1.0 - faded))
         self._at = now
 
     def failed(self, now: float, began: float) -> None:
         """Take in a failure of a call that came at *began*; those from before it was avoided say nothing new."""
         self.failures += 1
-        if began < self._until - self._pause():
+        if began < self.until - self._pause():
             return
         self._streak += 1
         if self._streak >= _STREAK:
-            self._until = now + self._pause()
+            self.until = now + self._pause()
 
     def latency(self, now: float) -> float:
         """Return the peak EWMA of its latency in seconds; 0 before the first answer."""
@@ -80,12 +80,12 @@ class Standing:
 
     def avoided(self, now: float) -> float:
         """Return for how many seconds it is avoided."""
-        return max(0.0, self._until - now)
+        return max(0.0, self.until - now)
 
     def shift(self, delta: float) -> None:
         """Move every remembered time by *delta*."""
         self._at += delta
-        self._until += delta
+        self.until += delta
 
     def _pause(self) -> float:
         return min(_LONGEST, 2.0 ** min(self._streak - _STREAK, 10)) if self._streak >= _STREAK else 0.0
@@ -128,13 +128,14 @@ class Routing:
             now: seconds.
         """
         standings = self.standings
-        free = [i for i in rooms if rooms[i][0] <= 0.0 and standings[i].avoided(now) <= EPSILON]
+        soon = now + EPSILON
+        free = [i for i, room in rooms.items() if room[0] <= 0.0 and standings[i].until <= soon]
         if not free:
             return min(rooms, key=lambda i: (max(rooms[i][0], standings[i].avoided(now)), self._load(i)))
         if len(free) == 1 and self._strategy in ("room", "latency"):
             return free[0]
         if self._strategy == "room":
-            return min(free, key=lambda i: (-rooms[i][1], self._load(i)))
+            return self._by_room(free, rooms)
         if self._strategy == "latency":
             return min(free, key=lambda i: (standings[i].latency(now) * (standings[i].in_flight + 1), self._load(i)))
         if self._strategy == "weight":
@@ -143,6 +144,11 @@ class Routing:
         self._turn += 1
         self._turns[chosen] = self._turn
         return chosen
+
+    def _by_room(self, free: Sequence[int], rooms: Mapping[int, tuple[float, float]]) -> int:
+        most = max([rooms[i][1] for i in free])
+        equal = [i for i in free if rooms[i][1] == most]
+        return equal[0] if len(equal) == 1 else min(equal, key=self._load)
 
     def _load(self, i: int) -> tuple[float, float]:
         """Return how much deployment *i* has to do, and had."""

@@ -113,6 +113,9 @@ _FAULTS = _options(
     click.option("--endless-stream", type=_RATE, help="Share of streams that never end."),
     click.option("--missing-usage", type=_RATE, help="Share of answers without usage."),
     click.option("--insufficient-quota", type=_RATE, help="Share refused for lack of money."),
+    click.option("--batch-time", type=_number, metavar="SPREAD", help="How long a batch of /v1/batches takes [0]."),
+    click.option("--batch-expired", type=_RATE, help="Share of a batch's requests that expire."),
+    click.option("--batch-enqueued-tokens", type=float, help="Tokens that all batches under way may have together."),
     click.option(
         "--outage",
         multiple=True,

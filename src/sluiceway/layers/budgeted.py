@@ -153,6 +153,8 @@ class budgeted(Layer):
             BudgetExceeded: nobody knows, and that is to be refused.
         """
         tokens = state.estimator.tokens(call, self._count)
+        if _USD not in self._limits:
+            return [tokens.total]
         return [self._usd(call, state, tokens) if unit == _USD else tokens.total for unit in self._units]
 
     def _usd(self, call: Call, state: BudgetState, tokens: Charge) -> float:
@@ -177,12 +179,7 @@ class budgeted(Layer):
     # ------------------------------------------------------------------ afterwards
 
     def _settle(self, call: Call, state: BudgetState, costs: Sequence[float], attempts: Sequence[Attempt]) -> None:
-        actual = [0.0] * len(costs)
-        basis: Basis = "refund"
-        for attempt in attempts:
-            found, took = self._took(call, state, costs, attempt)
-            basis = max(basis, found, key=_WEIGHT.__getitem__)
-            actual = [before + more for before, more in zip(actual, took, strict=True)]
+        basis, actual = self._all_took(call, state, costs, attempts)
         state.budget.settle(costs, actual)
         run = call.run
         if run.listening:
@@ -190,13 +187,29 @@ class budgeted(Layer):
             spent, reserved = self._by_unit(budget.spent), self._by_unit(budget.reserved)
             call.report(BudgetSpent(run.time(), call, self.name, state.key, basis, spent, reserved, self._limits))
 
+    def _all_took(
+        self, call: Call, state: BudgetState, costs: Sequence[float], attempts: Sequence[Attempt]
+    ) -> tuple[Basis, Sequence[float]]:
+        """Return what *attempts* took together, and the least certain way in which that is known."""
+        if len(attempts) == 1:
+            return self._took(call, state, costs, attempts[0])
+        basis: Basis = "refund"
+        actual = [0.0] * len(costs)
+        for attempt in attempts:
+            found, took = self._took(call, state, costs, attempt)
+            basis = max(basis, found, key=_WEIGHT.__getitem__)
+            actual = [before + more for before, more in zip(actual, took, strict=True)]
+        return basis, actual
+
     def _took(
         self, call: Call, state: BudgetState, costs: Sequence[float], attempt: Attempt
     ) -> tuple[Basis, Sequence[float]]:
         """Return what *attempt* took of each limit, and how that is known."""
         usage = attempt.usage
         if usage is None:
-            fault = None if attempt.outcome == "ok" or attempt.error is None else classify(attempt.error)
+            if attempt.outcome == "ok":
+                return "estimate", costs
+            fault = None if attempt.error is None else classify(attempt.error)
             basis = basis_of(fault)
             return basis, costs if basis in ("estimate", "possibly billed") else [0.0] * len(costs)
         state.estimator.saw(usage.output_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import gt
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
 
 from sluiceway.algorithms.in_flight import InFlight
@@ -15,7 +16,7 @@ from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build,
 from sluiceway.layers.limit_state import LimitState, RateSnapshot
 from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
-from sluiceway.layers.settling import NOTHING, Settlement, costs_of
+from sluiceway.layers.settling import NOTHING, Settlement, costing
 from sluiceway.layers.token_costs import Estimator, charge
 from sluiceway.order import Role
 from sluiceway.providers.charging import ANTHROPIC, AZURE, GENERIC, OPENAI
@@ -152,11 +153,12 @@ class rate_limited(Layer):
         self._slack = min(seconds(slack, "slack", zero=True), self._burst / 2)
         self._learns = (by is None) if learn is None else learn
         self._tokens = tokens
+        self._costing = costing(self._specs)
+        self._most = tuple(spec.limit for spec in self._specs)
         self._counts_tokens = any(spec.unit != REQUESTS for spec in self._specs)
         self._counter = token_counter(counter if self._counts_tokens and tokens is None else "characters")
         self._one_request = tuple(1.0 for _ in self._specs)
         self._counts_in_flight = self._raises or self._in_flight is not None or by is not None
-        self._settles = self._counts_tokens or self._counts_in_flight
         self._policy = _POLICIES[policy]
         self._settlement = Settlement(self._specs, self.name, self._policy, keep=settle == "reserve")
         self._states = Keyed(self._make, by, LimitState.busy)
@@ -195,7 +197,13 @@ class rate_limited(Layer):
             self._done(call, state, costs, now, sent, error)
             raise
         last = run.last
-        if self._settles or last is before or last is None or last.headers is not None:
+        if (
+            last is before
+            or last is None
+            or last.headers is not None
+            or self._counts_in_flight
+            or (self._counts_tokens and (last.usage is not None or len(run.attempts) > sent + 1 or run.listening))
+        ):
             self._done(call, state, costs, now, sent, None)
         return result
 
@@ -206,9 +214,14 @@ class rate_limited(Layer):
             CostTooLarge: more than a whole limit.
         """
         tokens = state.estimator.tokens(call, self._tokens)
-        return self._checked(costs_of(self._specs, 1, tokens))
+        return self._checked(self._costing(1, tokens))
 
     def _checked(self, costs: Sequence[float]) -> Sequence[float]:
+        if any(map(gt, costs, self._most)):
+            self._refuse_too_large(costs)
+        return costs
+
+    def _refuse_too_large(self, costs: Sequence[float]) -> None:
         for cost, spec in zip(costs, self._specs, strict=True):
             if cost > spec.limit:
                 raise CostTooLarge(
@@ -220,7 +233,6 @@ class rate_limited(Layer):
                     unit=spec.unit,
                     window=spec.window,
                 )
-        return costs
 
     async def _wait(self, call: Call, state: LimitState, costs: Sequence[float], since: float) -> float:
         """Queue for *costs*; return when they were taken."""
@@ -371,7 +383,7 @@ class rate_limited(Layer):
         Raises:
             CostTooLarge: more than a whole limit; on entering, what a call would raise.
         """
-        return Permit(self, self._states.at(key), self._checked(costs_of(self._specs, 1, charge(tokens))))
+        return Permit(self, self._states.at(key), self._checked(self._costing(1, charge(tokens))))
 
     async def take(self, state: LimitState, costs: Sequence[float]) -> float:
         """Take *costs* from *state* for a permit, waiting if need be; return when they were taken."""
@@ -393,7 +405,7 @@ class rate_limited(Layer):
     ) -> None:
         """Settle a permit taken at *at* to *tokens*; None refunds its request too."""
         now = state.room.time()
-        actual = costs_of(self._specs, 0, NOTHING) if tokens is None else costs_of(self._specs, 1, charge(tokens))
+        actual = self._costing(0, NOTHING) if tokens is None else self._costing(1, charge(tokens))
         self._settlement.to(None, state, costs, actual, at, now)
         if state.room.occupied:
             state.room.serve()

@@ -149,6 +149,8 @@ class routed(Layer):
     def _call_of(self, call: Call, i: int) -> Call:
         """Return *call* as deployment *i* gets it."""
         deployment = self.deployments[i]
+        if not deployment.kwargs and deployment.function is None:
+            return call
         return with_arguments(call, call.attempt, deployment.kwargs, deployment.function)
 
     def _room(self, i: int, call: Call) -> Room:

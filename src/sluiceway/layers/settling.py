@@ -13,6 +13,7 @@ never sent (refused inside, no connection)  everything is refunded, the request 
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from sluiceway.events import Settled
@@ -21,7 +22,7 @@ from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitS
 from sluiceway.providers.charging import Charge, ChargePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sluiceway.call import Attempt, Call
     from sluiceway.layers.limit_state import LimitState
@@ -29,22 +30,28 @@ if TYPE_CHECKING:
 
 NOTHING: Final = Charge(0.0, 0.0, 0.0)
 
+
 _PLACE: Final = {REQUESTS: 0, INPUT: 1, OUTPUT: 2, TOKENS: 3}
 
 
-def costs_of(specs: Sequence[LimitSpec], requests: float, tokens: Charge) -> list[float]:
-    """Return what *requests* and *tokens* take from each limit."""
-    taken = (requests, *tokens)
-    return [taken[_PLACE[spec.unit]] for spec in specs]
+def costing(specs: Sequence[LimitSpec]) -> Callable[[float, Charge], Sequence[float]]:
+    """Return a function that tells what requests and tokens take from each of *specs*."""
+    pick = itemgetter(0, *(_PLACE[spec.unit] for spec in specs))  # one more, or of one it would return no tuple
+
+    def costs(requests: float, tokens: Charge) -> Sequence[float]:
+        taken: tuple[float, ...] = pick((requests, *tokens))
+        return taken[1:]
+
+    return costs
 
 
 class Settlement:
     """How one layer settles: as *policy* says its provider does; *keep* leaves reservations as they are."""
 
-    __slots__ = ("_keep", "_layer", "_policy", "_specs")
+    __slots__ = ("_costs", "_keep", "_layer", "_policy")
 
     def __init__(self, specs: Sequence[LimitSpec], layer: str, policy: ChargePolicy, *, keep: bool) -> None:
-        self._specs = specs
+        self._costs = costing(specs)
         self._layer = layer
         self._policy = policy
         self._keep = keep
@@ -89,15 +96,17 @@ class Settlement:
         attempts: Sequence[Attempt],
         fault: Classification | None,
     ) -> tuple[str, Sequence[float]]:
+        if fault is None and len(attempts) == 1 and attempts[0].usage is None:
+            return ("estimate", reserved)
         used = [attempt.usage for attempt in attempts if attempt.usage is not None]
         if used:
             usage = used[0] if len(used) == 1 else sum(used[1:], used[0])
             state.estimator.saw(usage.output_tokens / len(used))
             if self._keep:
                 return ("usage", reserved)
-            actual = costs_of(self._specs, 1, self._policy.settle(usage, NOTHING))
+            actual = self._costs(1, self._policy.settle(usage, NOTHING))
             return ("usage", actual if self._policy.settles else list(map(max, reserved, actual)))
         basis = basis_of(fault)
         if basis == "refund":
-            return (basis, costs_of(self._specs, 0, NOTHING))
-        return (basis, costs_of(self._specs, 1, NOTHING) if basis == "refused" else reserved)
+            return (basis, self._costs(0, NOTHING))
+        return (basis, self._costs(1, NOTHING) if basis == "refused" else reserved)

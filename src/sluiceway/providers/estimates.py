@@ -112,9 +112,10 @@ def estimate(
         elif isinstance(value, (list, dict)):
             tokens += scale.conversation(value)
             found = True
-    if not found:
+    if not found and kwargs:
         tokens += sum(scale.text(value) for name, value in kwargs.items() if isinstance(value, str) and name != "model")
-    return Estimate(math.ceil(tokens), _output(limit, kwargs, model, embeddings), scale.exact)
+    output = limit if model is embeddings is None and "n" not in kwargs else _output(limit, kwargs, model, embeddings)
+    return Estimate(math.ceil(tokens), output, scale.exact)
 
 
 def _output(

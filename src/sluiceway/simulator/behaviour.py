@@ -27,7 +27,7 @@ _TOKEN_LIMITS = {
     limits.INPUT_TOKENS: "input_tpm",
     limits.OUTPUT_TOKENS: "output_tpm",
 }
-_SPREADS = ("latency", "token_gap", "answer_tokens")
+_SPREADS = ("latency", "token_gap", "answer_tokens", "batch_time")
 _SWITCHES = ("refusals_count", "settle", "outage")
 _RATES = (
     "hang_rate",
@@ -37,6 +37,7 @@ _RATES = (
     "endless_stream",
     "missing_usage",
     "insufficient_quota",
+    "batch_expired",
 )
 _CHOICES: Mapping[str, tuple[object, ...]] = {
     "metering": get_args(Metering),
@@ -83,6 +84,9 @@ class Settings(TypedDict, total=False):
     endless_stream: float
     missing_usage: float
     insufficient_quota: float
+    batch_time: Spread
+    batch_expired: float
+    batch_enqueued_tokens: float | None
     outage: bool
     outages: Sequence[tuple[float, float]]
     outage_as: int | Literal["reset", "hang"]
@@ -139,6 +143,11 @@ class Behaviour:
         outage, outages, outage_as: down now; down between these (start, end) seconds after the start; and how: a
             status, ``"reset"`` or ``"hang"``.
 
+    Batches (``/v1/batches``), whose requests pass no limit above, but meet the `errors`:
+        batch_time: from the creation of a batch to its end.
+        batch_expired: the rate of requests that do not run in time.
+        batch_enqueued_tokens: what the prompts of all batches under way may have together.
+
     seed: the same seed gives the same request (its body, and how often that body came before) the same fate, in
         whatever order requests arrive.
 
@@ -178,6 +187,9 @@ class Behaviour:
     endless_stream: float = 0.0
     missing_usage: float = 0.0
     insufficient_quota: float = 0.0
+    batch_time: Distribution = _AT_ONCE
+    batch_expired: float = 0.0
+    batch_enqueued_tokens: float | None = None
     outage: bool = False
     outages: tuple[tuple[float, float], ...] = ()
     outage_as: int | Literal["reset", "hang"] = 503
@@ -214,6 +226,8 @@ class Behaviour:
 
     def _check_others(self) -> None:
         checks.positive("tokens_per_character", self.tokens_per_character)
+        if self.batch_enqueued_tokens is not None:
+            checks.positive("batch_enqueued_tokens", self.batch_enqueued_tokens)
         if self.max_in_flight is not None:
             checks.whole("max_in_flight", self.max_in_flight, least=1)
         checks.status_or("outage_as", self.outage_as, "reset", "hang")

@@ -54,6 +54,7 @@ class Books:
         self.metered_tokens = 0.0
         self.in_flight = self.peak_in_flight = 0
         self.answered_twice = self.sdk_retries = 0
+        self.batches = self.batch_answered = self.batch_failed = 0
         self.refusals: Counter[str] = Counter()
         self.by_status: Counter[int] = Counter()
         self._first: float | None = None
@@ -95,6 +96,14 @@ class Books:
     def answer(self, identity: int) -> None:
         """The request of this identity was answered in full."""
         self.answered += 1
+        self._know(identity)
+
+    def answer_in_batch(self, identity: int) -> None:
+        """The request of this identity was answered in a batch."""
+        self.batch_answered += 1
+        self._know(identity)
+
+    def _know(self, identity: int) -> None:
         if identity in self._answers:
             self.answered_twice += 1
         else:
@@ -136,6 +145,9 @@ class Books:
             peak_in_flight=self.peak_in_flight,
             answered_twice=self.answered_twice,
             sdk_retries=self.sdk_retries,
+            batches=self.batches,
+            batch_answered=self.batch_answered,
+            batch_failed=self.batch_failed,
             first_accepted=None if self._first is None else self._first - self.started,
             last_accepted=None if self._last is None else self._last - self.started,
             utilisation=self._utilisation(REQUESTS, self.accepted),

@@ -39,6 +39,8 @@ class Ledger:
         in_flight, peak_in_flight: accepted requests not yet ended, now and at most.
         answered_twice: answers beyond the first to the same request; requests are the same when path and body are.
         sdk_retries: requests that a client's SDK sent again by itself (``x-stainless-retry-count`` above 0).
+        batches: batches that were created; batch_answered, batch_failed: their requests, which are in none of the
+            counts above but `answered_twice` and the tokens billed.
         first_accepted, last_accepted: when; None if none was.
         utilisation, token_utilisation: accepted requests, or metered tokens, as a share of the most that the limit
             allows from the first to the last accepted request: ``capacity + rate * (last - first)``. None without
@@ -71,6 +73,9 @@ class Ledger:
     peak_in_flight: int
     answered_twice: int
     sdk_retries: int
+    batches: int
+    batch_answered: int
+    batch_failed: int
     first_accepted: float | None
     last_accepted: float | None
     utilisation: float | None
@@ -121,6 +126,7 @@ class Ledger:
             *([("lost tokens", self._lost())] if self.lost_input_tokens else []),
             ("busiest", self._busiest()),
             ("in flight", f"{self.in_flight:,} now, {self.peak_in_flight:,} at most"),
+            *([("batches", self._batches())] if self.batches else []),
         ]
 
     def _accepted(self) -> str:
@@ -137,6 +143,9 @@ class Ledger:
 
     def _lost(self) -> str:
         return f"{self.lost_input_tokens:,} in, {self.lost_output_tokens:,} out: billed, but not answered in full"
+
+    def _batches(self) -> str:
+        return f"{self.batches:,}, with {self.batch_answered:,} requests answered and {self.batch_failed:,} not"
 
     def _busiest(self) -> str:
         requests = f"{self.busiest_accepted:,} accepted, {self.busiest_offered:,} offered in {self.window:g} s"

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sluiceway.algorithms.provider_limits import TOKENS, ProviderLimits
 from sluiceway.simulator import fate
+from sluiceway.simulator.batches import Outcome
 from sluiceway.simulator.books import Books
 
 if TYPE_CHECKING:
     from sluiceway.algorithms.provider_limits import Costs, Reservation
     from sluiceway.algorithms.provider_meters import Level
     from sluiceway.simulator.asked import Asked
+    from sluiceway.simulator.batch_input import BatchRequest
     from sluiceway.simulator.behaviour import Behaviour
     from sluiceway.simulator.fate import Fate
 
@@ -147,6 +149,23 @@ class Service:
         if self._end(ticket):
             self.books.abandoned += 1
             self._bill(ticket, lost=True)
+
+    def run_in_batch(self, request: BatchRequest, asked: Asked) -> Outcome:
+        """Run one request of a batch, which no limit meters: answer and bill it, fail it, or let it expire."""
+        before = self._accepted.get(asked.identity, 0)
+        self._accepted[asked.identity] = before + 1
+        seed = self._seed_of(self.behaviour)
+        drawn = fate.draw(self.behaviour, seed, asked.identity, before)
+        if random.Random(hash((seed, asked.identity, before, "expired"))).random() < self.behaviour.batch_expired:
+            self.books.batch_failed += 1
+            return Outcome(request, "expired")
+        if drawn.error is not None:
+            self.books.batch_failed += 1
+            return Outcome(request, "failed", drawn.error)
+        self.books.answer_in_batch(asked.identity)
+        output = min(drawn.tokens, asked.max_tokens or drawn.tokens) * asked.choices
+        self.books.bill(asked.prompt_tokens, 0 if asked.endpoint == "embeddings" else output, lost=False)
+        return Outcome(request, "answered", fate=drawn)
 
     def _bill(self, ticket: Ticket, *, lost: bool) -> None:
         self.books.bill(ticket.asked.prompt_tokens, ticket.output, lost=lost)

@@ -16,6 +16,7 @@ from aiohttp import web
 from sluiceway.simulator import replies
 from sluiceway.simulator.answer import compose
 from sluiceway.simulator.asked import PATHS, Unreadable, read
+from sluiceway.simulator.batch_serving import BatchHandler, Refused
 from sluiceway.simulator.service import Refusal
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Handler:
     def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
         self._service = service
         self._loop = loop
+        self._batches = BatchHandler(service, loop.time)
         self._numbers = itertools.count(1)
         self._prefix = os.urandom(4).hex()
 
@@ -46,6 +48,8 @@ class Handler:
         endpoint = PATHS.get(request.path) if request.method == "POST" else None
         if endpoint is not None:
             return await self._ask(request, endpoint)
+        if BatchHandler.serves(request.path):
+            return await self._batch(request)
         if request.path == "/v1/models" and request.method == "GET":
             return _response(200, replies.models())
         if request.path == "/ledger" and request.method == "GET":
@@ -55,6 +59,13 @@ class Handler:
         self._service.invalid(self._loop.time())
         message = f"{request.method} {request.path} is not served here."
         return self._reply(404, replies.invalid("", 404, message, self._request_id()))
+
+    async def _batch(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return self._reply(200, await self._batches(request))
+        except Refused as refused:
+            body = replies.invalid("", refused.status, str(refused), self._request_id())
+            return self._reply(refused.status, body)
 
     async def _weather(self, request: web.BaseRequest) -> web.Response:
         if request.method == "POST":
