@@ -1,0 +1,40 @@
+"""One JSON value a line: how rows are written, and read back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def line_of(value: Any) -> bytes:
+    """Return *value* as a line of UTF-8 with its newline; what JSON has no word for becomes its `repr`."""
+    try:
+        return (json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr) + "\n").encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which a model may well write, is no UTF-8
+        return (json.dumps(value, separators=(",", ":"), default=repr) + "\n").encode()
+
+
+def objects_in(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects in a file that batches wrote, each with the number of its line, from 1.
+
+    A last line without its newline is one that a kill cut off: it is passed over.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another line is no JSON object.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if type(value) is not dict:
+                raise ValueError(f"{path}, line {number}: no JSON object, so not written by a batch")
+            yield number, value

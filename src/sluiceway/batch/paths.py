@@ -1,0 +1,52 @@
+"""Where a batch keeps what: the results file and those beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of one batch; all stand beside the results and begin with their name.
+
+    Attributes:
+        results: one answer a line, in the order in which they came; also the journal.
+        dead: what could not be answered, a line each.
+        manifest: what the batch is made of, and what its runs did.
+        lock: held by the run that writes.
+    """
+
+    results: Path
+    dead: Path
+    manifest: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, results: str | os.PathLike[str]) -> Paths:
+        """Return the files that belong to *results*: ``answers.jsonl`` has ``answers.dead.jsonl`` and so on.
+
+        A folder, or a path that ends in a slash, stands for ``results.jsonl`` in it.
+
+        Raises:
+            TypeError: *results* is no path.
+            ValueError: it is empty, or one of the files beside a results file.
+        """
+        if not isinstance(results, (str, os.PathLike)):
+            raise TypeError(f"results={results!r} must be the path of a JSONL file")
+        text = os.fspath(results)
+        if not text:
+            raise ValueError("results='' must be the path of a JSONL file")
+        path = Path(text)
+        if text.endswith(("/", os.sep)) or path.is_dir():
+            path /= "results.jsonl"
+        if path.name.endswith((".dead.jsonl", ".manifest.json", ".lock")):
+            raise ValueError(f"results={text!r} stands beside a results file: give the results file itself")
+        stem = path.name.removesuffix(".jsonl")
+        return cls(
+            path,
+            path.with_name(f"{stem}.dead.jsonl"),
+            path.with_name(f"{stem}.manifest.json"),
+            path.with_name(f"{stem}.lock"),
+        )
