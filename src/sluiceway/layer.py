@@ -138,6 +138,10 @@ class Layer(ABC):
         """Return the layer's state, frozen; None if it has none."""
         return None
 
+    def branches(self) -> Mapping[str, tuple[Layer, ...]]:
+        """Return the layers of each way that a call may take inside this one, by the name of the way."""
+        return MappingProxyType({})
+
     def __repr__(self) -> str:
         args, kwargs = self._given
         shown = [_show(value) for value in args] + [f"{name}={_show(value)}" for name, value in kwargs.items()]

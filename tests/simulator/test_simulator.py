@@ -330,7 +330,7 @@ async def test_what_makes_no_sense_is_refused(sim, client):
     with pytest.raises(openai.BadRequestError, match="'max_tokens'"):
         await ask(client, max_tokens=0)
     with pytest.raises(openai.NotFoundError):
-        await client.files.list()
+        await client.moderations.create(input="x")
     assert (2, 2, {400: 1, 404: 1}) == (sim.ledger.offered, sim.ledger.invalid, sim.ledger.by_status)
 
 

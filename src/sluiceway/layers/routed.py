@@ -212,6 +212,10 @@ class routed(Layer):
         """How many attempts a call makes at the most: those of each deployment."""
         return sum(amplification(deployment.layers) for deployment in self.deployments)
 
+    def branches(self) -> Mapping[str, tuple[Layer, ...]]:
+        """Return the layers of each deployment, by its name."""
+        return {deployment.name: deployment.layers for deployment in self.deployments}
+
     def snapshot(self) -> tuple[DeploymentSnapshot, ...]:
         """Return how every deployment is doing, as of now if an event loop runs."""
         now = loop_time()

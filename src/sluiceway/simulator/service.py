@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sluiceway.algorithms.provider_limits import TOKENS, ProviderLimits
 from sluiceway.simulator import fate
+from sluiceway.simulator.answer import compose
 from sluiceway.simulator.batches import Outcome
 from sluiceway.simulator.books import Books
 
@@ -163,7 +164,8 @@ class Service:
             self.books.batch_failed += 1
             return Outcome(request, "failed", drawn.error)
         self.books.answer_in_batch(asked.identity)
-        output = min(drawn.tokens, asked.max_tokens or drawn.tokens) * asked.choices
+        answer = compose(asked, drawn, self.behaviour.answer, identifier="", created=0)
+        output = answer.tokens * asked.choices
         self.books.bill(asked.prompt_tokens, 0 if asked.endpoint == "embeddings" else output, lost=False)
         return Outcome(request, "answered", fate=drawn)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # A stream without end must leave the event loop to others.
 _LEAST_GAP = 0.001
 _RESET = struct.pack("ii", 1, 0)
-_ANY_SIZE = 0
+_ANY_SIZE = 1 << 40  # 0 would be any size for plain bodies and none for uploads
 # Nothing of value is lost with the requests that are still open when the server stops.
 _SHUTDOWN = 0.01
 
