@@ -15,7 +15,7 @@ import wrapt
 
 from .functions import instance_of, is_generator, name_of, require_async
 from .order import warn
-from .running import Chain, run_call, start_generator
+from .running import Chain, layers_in, run_call, start_generator
 
 if TYPE_CHECKING:
     from .layer import Layer
@@ -94,14 +94,14 @@ def bind(function: F, layers: Sequence[Layer], name: str | None = None) -> F:
     inner: tuple[Layer, ...] = ()
     chain = chain_of(target)
     if chain is not None:
-        inner = chain.layers
+        inner = chain.parts
         name = name or chain.name
         target = _unbound(target)
     require_async(target)
     for layer in layers:
         layer.check_function(target)
     everything = (*layers, *inner)
-    warn(name or name_of(target), everything, (layers, inner), stacklevel=3)
+    warn(name or name_of(target), layers_in(everything), (layers_in(layers), layers_in(inner)), stacklevel=3)
     bound = Bound(target, Chain(everything, name))
     if kind is classmethod:  # which from Python 3.13 on calls what it holds with the class, unasked
         bound = bound.__get__(None, object)

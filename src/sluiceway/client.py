@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import wrapt
 
-from .binding import bind, layers_of
+from .binding import bind, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,8 @@ class _Wrapped(wrapt.ObjectProxy[Any]):
 
     def _self_wrap(self, attribute: str, value: Any) -> Any:
         if attribute in _CALLS and callable(value):
-            if self._self_layers and layers_of(value)[: len(self._self_layers)] == self._self_layers:
+            chain = chain_of(value)
+            if chain is not None and self._self_layers and chain.parts[: len(self._self_layers)] == self._self_layers:
                 return value  # a test put back what it had found here
             return bind(value, self._self_layers, self._self_name)
         if attribute in _COPIES and callable(value):

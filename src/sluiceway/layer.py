@@ -15,9 +15,11 @@ from .functions import instance_of, name_of, require_async
 from .invocation import invoke
 from .order import Role, amplification, warn
 from .room import FREE, Room
-from .running import Chain, compose, run_call
+from .running import Chain, compose, layers_in, run_call
 
 if TYPE_CHECKING:
+    from weakref import WeakSet
+
     from .call import Call, Proceed
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ class Layer(ABC):
     """Whether the same object twice in one pipeline is an error."""
     takes_functions: ClassVar[bool] = False
     """Whether its first argument may be a function; otherwise that is a decorator without its parentheses."""
+    followers: ClassVar[WeakSet[Chain] | None] = None
+    """The chains to be told when what it is made of changes; None if it never does."""
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -75,6 +79,18 @@ class Layer(ABC):
         Raises:
             TypeError: this layer needs something of it that it does not have.
         """
+
+    def stands_for(self) -> tuple[Layer, ...]:
+        """Return the layers that run where this one stands: itself, or those of a pipeline."""
+        return (self,)
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Return what shall stand here from now on, where other settings are those of *fresh*, of the same class.
+
+        It is *fresh* by default. A layer whose state shall outlive the change takes over the settings and returns
+        itself, or hands its state on to *fresh*; if the two do not fit together it returns *fresh* as it is.
+        """
+        return fresh
 
     def stand_among(self, layers: Sequence[Layer]) -> None:  # noqa: B027 - most layers need not know
         """Hear with which layers this one was put together, itself among them, outermost first.
@@ -177,15 +193,18 @@ class Pipeline(Layer):
             raise TypeError(f"name={name!r} must be a str")
         if name == "":
             raise ValueError("name='' must have at least one letter, or be left out")
-        self.layers: tuple[Layer, ...] = flat(layers)
-        self._chain = Chain(self.layers, name)
-        self._checking = [each for each in self.layers if type(each).check_function is not Layer.check_function]
-        warn(name or "Pipeline", self.layers, [flat((layer,)) for layer in layers], stacklevel=2)
+        self._chain = Chain(flat(layers), name)
+        warn(name or "Pipeline", self.layers, [layers_in((layer,)) for layer in layers], stacklevel=2)
 
     @property
     def name(self) -> str:
         """The pipeline's name; `"Pipeline"` if it has none."""
         return self._chain.name or "Pipeline"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers, outermost first."""
+        return self._chain.layers
 
     @property
     def attempts(self) -> int:
@@ -199,8 +218,12 @@ class Pipeline(Layer):
 
     def check_function(self, function: Callable[..., Any]) -> None:
         """Let every layer refuse *function*."""
-        for layer in self._checking:
+        for layer in self.layers:
             layer.check_function(function)
+
+    def stands_for(self) -> tuple[Layer, ...]:
+        """Return its layers, outermost first."""
+        return self.layers
 
     def room(self, call: Call, service: float) -> Room:
         """Return how soon *call* would be through all layers: as the slowest of them says."""
@@ -213,7 +236,7 @@ class Pipeline(Layer):
 
     def __call__(self, function: F) -> F:
         """Return *function* with these layers around it; a synchronous one is a `TypeError`."""
-        return bind(function, self.layers, self._chain.name)
+        return bind(function, flat((self,)), self._chain.name)
 
     async def call(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Run ``function(*args, **kwargs)`` once through the layers.
@@ -224,7 +247,7 @@ class Pipeline(Layer):
         if inspect.isasyncgenfunction(inspect.unwrap(function)):
             raise TypeError("an async generator function has no single result: iterate over pipeline(function)(...)")
         if chain_of(function) is not None:
-            return await bind(function, self.layers, self._chain.name)(*args, **kwargs)
+            return await bind(function, flat((self,)), self._chain.name)(*args, **kwargs)
         self.check_function(function)
         name = self._chain.name or name_of(function)
         result: T = await run_call(self._chain, function, name, instance_of(function), args, kwargs)
@@ -238,7 +261,7 @@ class Pipeline(Layer):
         openai's helpers `stream(...)` and `with_streaming_response`, which are no coroutine functions: write
         ``create(..., stream=True)``.
         """
-        return wrap_client(client, self.layers, self._chain.name)
+        return wrap_client(client, flat((self,)), self._chain.name)
 
     def snapshot(self) -> Any:
         """Return the snapshots of the layers that have one, outermost first."""
@@ -250,8 +273,11 @@ class Pipeline(Layer):
 
 
 def flat(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return *layers* with the layers of pipelines in their place."""
-    return tuple(inner for layer in layers for inner in (layer.layers if isinstance(layer, Pipeline) else (layer,)))
+    """Return *layers* with the parts of pipelines in their place; a pipeline that may change stays one part."""
+    taken_apart = (
+        layer.chain.parts if isinstance(layer, Pipeline) and layer.followers is None else (layer,) for layer in layers
+    )
+    return tuple(part for parts in taken_apart for part in parts)
 
 
 def room_in(layers: Iterable[Layer], call: Call, service: float) -> Room:

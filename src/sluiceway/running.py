@@ -17,7 +17,7 @@ from .streaming import Opened, drive_on, is_stream
 from .tasks import task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .layer import Layer
 
@@ -40,18 +40,37 @@ switch = _Switch()
 
 
 class Chain:
-    """Layers put together around the innermost step; made once, serves any number of functions and calls."""
+    """Layers put together around the innermost step; serves any number of functions and calls.
 
-    __slots__ = ("generator", "layers", "name", "plain")
+    Attributes:
+        parts: what it is made of, outermost first: layers, and pipelines that may be exchanged while it is in use.
+        layers: what they come to now. A call that has begun keeps those that it began with.
+        name: stands for the function's own in spans and logs.
+    """
 
-    def __init__(self, layers: Sequence[Layer], name: str | None = None) -> None:
-        """Put *layers* together, outermost first; *name* stands for the function's own in spans and logs."""
-        self.layers = tuple(layers)
+    __slots__ = ("__weakref__", "generator", "layers", "name", "parts", "plain")
+
+    def __init__(self, parts: Sequence[Layer], name: str | None = None) -> None:
+        """Put *parts* together, and follow those of them that change."""
+        self.parts = tuple(parts)
         self.name = name
-        self.plain = compose(self.layers, invoke)
-        self.generator = compose(self.layers, invoke_generator)
-        for layer in self.layers:
-            layer.stand_among(self.layers)
+        self.put_together()
+        for part in self.parts:
+            if part.followers is not None:
+                part.followers.add(self)
+
+    def put_together(self) -> None:
+        """Go on with what the parts come to now: the next call is the first that sees it."""
+        layers = layers_in(self.parts)
+        plain, generator = compose(layers, invoke), compose(layers, invoke_generator)
+        for layer in layers:
+            layer.stand_among(layers)
+        self.layers, self.plain, self.generator = layers, plain, generator
+
+
+def layers_in(parts: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Return the layers that *parts* come to now, outermost first."""
+    return tuple(layer for part in parts for layer in part.stands_for())
 
 
 def compose(layers: Sequence[Layer], proceed: Callable[[Call], Awaitable[Any]]) -> Callable[[Call], Any]:

@@ -14,6 +14,7 @@ from .events import CallFinished, ErrorRateHigh, Event, Sink
 from .gathering import Gathering, Item, ended
 from .layer import Layer, Pipeline, flat
 from .many_items import ManyItems
+from .running import layers_in
 from .session_client import SessionClient
 from .telemetry import logs
 from .telemetry.hub import attached, process_scopes, publish, scopes
@@ -169,7 +170,7 @@ class Session(ManyItems):
             raise TypeError(
                 f"{type(target).__name__} object cannot be attached: give a pipeline, a layer or a decorated function"
             )
-        layers = flat((target,)) if isinstance(target, Layer) else chain.layers if chain is not None else ()
+        layers = layers_in((target,)) if isinstance(target, Layer) else chain.layers if chain is not None else ()
         if not layers:
             raise ValueError("it has no layers, by which its calls would be known")
         heard = attached.get(layers[0], ())
