@@ -6,48 +6,15 @@ import asyncio
 
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider, _internal
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from reporting import Notes, Refuses, Reports, Retries, Waits
+from collecting import Collected
+from reporting import Notes, Refuses, Retries, Waits
 from sluiceway import telemetry
 from sluiceway.errors import CircuitOpen
-from sluiceway.events import BoundLevel, LimitLevel
 from sluiceway.layer import Pipeline
 from sluiceway.telemetry import metrics
 from sluiceway.testing.openai_shapes import completion, openai_error
 from spies import Passing
-
-
-class Collected:
-    """What one provider's reader collects."""
-
-    def __init__(self):
-        self.reader = InMemoryMetricReader()
-        self.provider = MeterProvider(metric_readers=[self.reader], shutdown_on_exit=False)
-
-    def metric(self, name):
-        data = self.reader.get_metrics_data()
-        found = [
-            metric
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if metric.name == f"sluiceway.{name}"
-        ]
-        return found[0] if found else None
-
-    def points(self, name):
-        """The values (sums of histograms) of a metric, with their labels cut to the last word."""
-        metric = self.metric(name)
-        return [
-            ({label.rpartition(".")[2]: value for label, value in point.attributes.items()}, _value(point))
-            for point in (metric.data.data_points if metric else ())
-        ]
-
-
-def _value(point):
-    return (point.count, point.sum) if hasattr(point, "bucket_counts") else point.value
 
 
 @pytest.fixture
@@ -164,36 +131,12 @@ async def test_calls_under_way_are_counted(collected):
     assert (during, collected.points("calls.active")) == ([({"name": "ask"}, 3)], [({"name": "ask"}, 0)])
 
 
-async def test_levels_of_limits_and_bounds_are_gauges(collected):
-    """What a limit allows and has left, how many places there are and are taken; never by key."""
-
-    def limit(call):
-        return LimitLevel(0.0, call, "rate_limited", "a key", {"rpm": 3.0, "tpm": 70.0}, {"rpm": 5.0, "tpm": 90.0})
-
-    def bound(call):
-        return BoundLevel(0.0, call, "bounded", "a key", 2, 30)
-
-    await Pipeline(Reports(limit, bound), Waits(1.0), name="ask")(answer)()
-    label = {"layer": "rate_limited"}
-    gauges = {
-        name: [({k: v for k, v in labels.items() if v != "ask"}, value) for labels, value in collected.points(name)]
-        for name in ("rate_limit.limit", "rate_limit.available", "concurrency.limit", "concurrency.in_flight")
-    }
-    assert gauges == {
-        "rate_limit.limit": [({**label, "name": "rpm"}, 5.0), ({**label, "name": "tpm"}, 90.0)],
-        "rate_limit.available": [({**label, "name": "rpm"}, 3.0), ({**label, "name": "tpm"}, 70.0)],
-        "concurrency.limit": [({"layer": "bounded"}, 30)],
-        "concurrency.in_flight": [({"layer": "bounded"}, 2)],
-    }
-    assert [value for _, value in collected.points("queue.depth")] == [2]
-
-
-async def test_a_circuit_has_a_state_and_transitions(collected):
-    """An opened circuit shows as 3, and as one transition to "open"."""
+async def test_transitions_and_pauses_are_counted(collected):
+    """An opened circuit is one transition to "open", a stop that the provider asked for one pause; never by key."""
     await Pipeline(Notes(), name="ask")(answer)()
-    layer = {"name": "ask", "layer": "circuit_breaker"}
-    assert collected.points("circuit_breaker.state") == [(layer, 3)]
-    assert collected.points("circuit_breaker.transitions") == [({**layer, "state": "open"}, 1)]
+    breaker = {"name": "ask", "layer": "circuit_breaker", "state": "open"}
+    assert [(breaker, 1)] == collected.points("circuit_breaker.transitions")
+    assert [({"name": "ask", "layer": "rate_limited"}, 1)] == collected.points("rate_limit.pauses")
 
 
 async def test_no_label_is_a_session_a_call_a_user_or_a_key(collected):
@@ -271,19 +214,3 @@ async def test_a_provider_that_does_nothing_is_none(monkeypatch):
     monkeypatch.setattr(_internal, "_METER_PROVIDER", NoOpMeterProvider())
     await Pipeline(Passing(), name="ask")(answer)()
     assert metrics.metering.instruments is None
-
-
-async def test_once_a_second_a_call_tells_its_levels_in_passing(collected):
-    """So that gauges live although nobody waits, one call a second reports phases without length."""
-    seen = []
-
-    class Looks(Passing):
-        async def handle(self, call, proceed):
-            seen.append(call.run.detailed)
-            return await proceed(call)
-
-    ask = Pipeline(Looks(), name="ask")(answer)
-    for pause in (0.0, 0.4, 0.4, 0.4, 0.4):
-        await asyncio.sleep(pause)
-        await ask()
-    assert seen == [True, False, False, True, False]

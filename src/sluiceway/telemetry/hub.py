@@ -218,10 +218,8 @@ def _listening(run: Run, span: Span, heard: tuple[Scope, ...], settings: Tracing
         run.detailed = settings.detailed
     if own is not None and own.metering is not None and own.count is not None:
         sinks.append(own.count)
-        run.detailed = own.metering.due(run.started_at) or run.detailed
     elif counted:
         sinks.append(metrics.hear)
-        run.detailed = metrics.metering.due(run.started_at) or run.detailed
     if heard:
         sinks += [scope.hear for scope in heard]
     if _listeners:

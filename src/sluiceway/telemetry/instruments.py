@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from opentelemetry.metrics import Observation
 
-    from opentelemetry.metrics import Histogram, Meter
+from .levels import Levels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter
 
 DURATIONS: Final = tuple(0.01 * 2**n for n in range(14))
 """Seconds, 10 ms to 81.92 s: the GenAI conventions' buckets."""
@@ -17,28 +21,40 @@ TOKENS: Final = tuple(float(4**n) for n in range(14))
 """Tokens, 1 to 67,108,864: the GenAI conventions' buckets."""
 
 
+GAUGES: Final = (
+    ("queue.depth", "{call}", "Calls that wait, at all keys together"),
+    ("concurrency.limit", "{call}", "How many calls may be in flight, at the fullest key"),
+    ("concurrency.in_flight", "{call}", "How many are, at the fullest key"),
+    ("rate_limit.limit", "{unit}", "What the limit allows, by its name"),
+    ("rate_limit.available", "{unit}", "What it has left, at the key with least"),
+    ("circuit_breaker.state", "{state}", "0 closed, 1 ramping, 2 half-open, 3 open, 4 isolated; of keys the worst"),
+    ("budget.limit", "{unit}", "The whole budget, by unit"),
+    ("budget.left", "{unit}", "What is neither spent nor reserved, at the key with least"),
+)
+"""Name, unit and text of what is read from the layers when somebody collects."""
+
+
 class Instruments:
-    """What is measured. Histograms of tokens and waits also give the sums that rates are made of."""
+    """What is measured. Histograms of tokens and waits also give the sums that rates are made of.
+
+    Attributes:
+        levels: what the gauges show: the layers that calls were noted to run through.
+    """
 
     __slots__ = (
         "attempt_duration",
-        "budget_left",
         "cache_hits",
         "call_duration",
         "calls_active",
-        "circuit_state",
         "circuit_transitions",
         "coalesced",
-        "concurrency_limit",
-        "concurrency_used",
         "cost",
         "fallbacks",
         "first_item",
         "hedges",
+        "levels",
         "passed_over",
-        "queue_depth",
-        "rate_available",
-        "rate_limit",
+        "pauses",
         "rejections",
         "retries",
         "tokens",
@@ -67,13 +83,16 @@ class Instruments:
         self.fallbacks = count("sluiceway.fallbacks", "{call}", "Calls that another model or function was asked for")
         self.passed_over = count("sluiceway.routed.passed_over", "{call}", "Refusals and failures of a deployment")
         self.calls_active = meter.create_up_down_counter("sluiceway.calls.active", "{call}", "Calls under way")
-        gauge = meter.create_gauge
-        self.budget_left = gauge("sluiceway.budget.left", "{unit}", "What is neither spent nor reserved, by unit")
-        self.queue_depth = gauge("sluiceway.queue.depth", "{call}", "Calls that waited before one that came")
-        self.rate_limit = gauge("sluiceway.rate_limit.limit", "{unit}", "What the limit allows, by its name")
-        self.rate_available = gauge("sluiceway.rate_limit.available", "{unit}", "What it has left")
-        self.concurrency_limit = gauge("sluiceway.concurrency.limit", "{call}", "How many calls may be in flight")
-        self.concurrency_used = gauge("sluiceway.concurrency.in_flight", "{call}", "How many were, at the last look")
-        self.circuit_state = gauge(
-            "sluiceway.circuit_breaker.state", "{state}", "0 closed, 1 ramping, 2 half-open, 3 open, 4 isolated"
-        )
+        self.pauses = count("sluiceway.rate_limit.pauses", "{pause}", "Stops of a limit that the provider asked for")
+        self.levels = Levels()
+        for name, unit, text in GAUGES:
+            meter.create_observable_gauge(f"sluiceway.{name}", [_showing(self.levels, name)], unit, text)
+
+
+def _showing(levels: Levels, gauge: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """Return what the SDK calls when somebody collects *gauge*."""
+
+    def show(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(level.value, level.labels) for level in levels.of(gauge)]
+
+    return show

@@ -1,8 +1,8 @@
 """Events to metrics: what is going on in a process, in few and bounded series.
 
 Labels are a call's name, a model, a layer, an outcome, an error's class: never a session, a call, a user or a key.
-Gauges stand by the name of the call that reported: a limit that two functions share is shown for both. Of a layer with
-keys (`by=`) they show the key that was used last; a circuit that never changed has no state here.
+Gauges are read from the layers when somebody collects, by the name of the calls that ran through them: a limit that
+two functions share is shown for both. Of a layer with keys (`by=`) they show the key that has least left.
 
 **When they are recorded.** Only where somebody collects: a meter provider was given to `telemetry.configure`, or the
 application set a global one, whenever it did so. The API tells the latter only by `get_meter_provider()`, which costs
@@ -13,6 +13,7 @@ behind it is read instead (16 ns); a test holds us to its being there. Until the
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics as api
 from opentelemetry.metrics import _internal as api_state
@@ -38,22 +39,20 @@ if TYPE_CHECKING:
 
 _SCOPE: Final = "sluiceway"
 _SERIES: Final = 2_000  # label sets remembered; beyond it we start anew, which costs time and no data
-_STATES: Final = {"closed": 0, "ramping": 1, "half_open": 2, "open": 3, "isolated": 4}
 _price: Final = Pricing()
-_REFRESH: Final = 1.0
-"""Seconds after which one call reports its layers' levels in passing, though it waited for none of them."""
+_made: Final[WeakKeyDictionary[MeterProvider, Instruments]] = WeakKeyDictionary()
+"""One set of instruments for each provider, however often it is configured: a gauge takes no second callback."""
 
 
 class Metering:
     """What was configured for metrics, and the instruments once a real provider is there."""
 
-    __slots__ = ("_due", "_labels", "instruments", "on")
+    __slots__ = ("_labels", "instruments", "on")
 
     def __init__(self) -> None:
         self.on = True
         self.instruments: Instruments | None = None
         self._labels: dict[tuple[Any, ...], Labels] = {}
-        self._due = float("-inf")
 
     def set(self, *, provider: MeterProvider | None, on: bool) -> None:
         """Take new settings; None looks for the application's global provider."""
@@ -72,15 +71,10 @@ class Metering:
 
     def _make(self, provider: MeterProvider) -> None:
         load_soon()
-        self._due = float("-inf")
-        self.instruments = Instruments(provider.get_meter(_SCOPE))
-
-    def due(self, now: float) -> bool:
-        """Whether it is time to refresh the gauges; True once a second."""
-        if 0 <= now - self._due < _REFRESH:
-            return False
-        self._due = now
-        return True
+        made = _made.get(provider)
+        if made is None:
+            _made[provider] = made = Instruments(provider.get_meter(_SCOPE))
+        self.instruments = made
 
     def labels(self, *pairs: str | int | None) -> Labels:
         """Return names and values in turn as labels, those that are None left out; made once for each set."""
@@ -130,7 +124,10 @@ def _name(call: Call | None) -> str | None:
 
 
 def _call_started(to: Instruments, event: events.CallStarted) -> None:
-    to.calls_active.add(1, metering.labels(names.CALL_NAME, _name(event.call)))
+    call = event.call
+    assert call is not None
+    to.levels.note(call.run)
+    to.calls_active.add(1, metering.labels(names.CALL_NAME, call.run.name))
 
 
 def _call_finished(to: Instruments, event: events.CallFinished) -> None:
@@ -188,7 +185,6 @@ def _of_layer(event: Any) -> Labels:
 
 
 def _waited(to: Instruments, event: events.Waited) -> None:
-    to.queue_depth.set(event.queue_depth, _of_layer(event))
     if event.at > event.started_at:  # passing without waiting is not told by every call
         labels = metering.labels(names.CALL_NAME, _name(event.call), names.REASON, event.reason or event.layer)
         to.wait_duration.record(event.at - event.started_at, labels)
@@ -211,7 +207,6 @@ def _rejected(to: Instruments, event: events.CallRejected) -> None:
 
 
 def _circuit_changed(to: Instruments, event: events.CircuitChanged) -> None:
-    to.circuit_state.set(_STATES.get(event.new, -1), _of_layer(event))
     labels = metering.labels(names.CALL_NAME, _name(event.call), names.LAYER, event.layer, names.STATE, event.new)
     to.circuit_transitions.add(1, labels)
 
@@ -220,18 +215,8 @@ def _cache_hit(to: Instruments, event: events.CacheHit) -> None:
     to.cache_hits.add(1, _of_layer(event))
 
 
-def _limit_level(to: Instruments, event: events.LimitLevel) -> None:
-    name = _name(event.call)
-    for levels, gauge in ((event.limit, to.rate_limit), (event.available, to.rate_available)):
-        for limit, value in levels.items():
-            labels = metering.labels(names.CALL_NAME, name, names.LAYER, event.layer, names.LIMIT, limit)
-            gauge.set(value, labels)
-
-
-def _bound_level(to: Instruments, event: events.BoundLevel) -> None:
-    labels = _of_layer(event)
-    to.concurrency_limit.set(event.limit, labels)
-    to.concurrency_used.set(event.in_flight, labels)
+def _limit_paused(to: Instruments, event: events.LimitPaused) -> None:
+    to.pauses.add(1, _of_layer(event))
 
 
 def _fell_back(to: Instruments, event: events.FellBack) -> None:
@@ -248,24 +233,6 @@ def _passed_over(to: Instruments, event: events.PassedOver) -> None:
         names.ERROR_TYPE, type_name(event.cause),
     )  # fmt: skip
     to.passed_over.add(1, labels)
-
-
-def _budget_spent(to: Instruments, event: events.BudgetSpent) -> None:
-    name = _name(event.call)
-    for unit, limit in event.limit.items():
-        left = limit - event.spent[unit] - event.reserved[unit]
-        to.budget_left.set(
-            left, metering.labels(names.CALL_NAME, name, names.LAYER, event.layer, names.BUDGET_UNIT, unit)
-        )
-
-
-def _rate_adapted(to: Instruments, event: events.RateAdapted) -> None:
-    name = _name(event.call)
-    to.rate_limit.set(event.new, metering.labels(names.CALL_NAME, name, names.LAYER, event.layer, names.LIMIT, "rps"))
-
-
-def _bound_adapted(to: Instruments, event: events.BoundAdapted) -> None:
-    to.concurrency_limit.set(int(event.new), _of_layer(event))
 
 
 def _hedge_sent(to: Instruments, event: events.HedgeSent) -> None:
@@ -293,11 +260,7 @@ _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.HedgeSent: _hedge_sent,
     events.HedgeLost: _hedge_lost,
     events.Coalesced: _coalesced,
-    events.LimitLevel: _limit_level,
-    events.BoundLevel: _bound_level,
-    events.RateAdapted: _rate_adapted,
-    events.BoundAdapted: _bound_adapted,
+    events.LimitPaused: _limit_paused,
     events.FellBack: _fell_back,
     events.PassedOver: _passed_over,
-    events.BudgetSpent: _budget_spent,
 }
