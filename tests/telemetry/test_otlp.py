@@ -3,61 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import http.server
 import sys
-import threading
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collecting import http_collector
 from sluiceway import telemetry
 from sluiceway.errors import MissingExtra
 from sluiceway.layer import Pipeline
 from spies import Passing
 
 
-class Collector(http.server.ThreadingHTTPServer):
-    """Takes OTLP over HTTP and remembers it; answers when it may."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.received = []
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        self.asked = threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, ExportTraceServiceRequest.FromString(body)))
-        self.server.asked.set()
-        self.server.may_answer.wait(20)
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *args): ...
-
-
 @pytest.fixture
 def collector():
     """A collector on a port of its own."""
-    server = Collector()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.may_answer.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with http_collector() as server:
+        yield server
 
 
 async def answer():
@@ -110,10 +72,10 @@ def test_the_path_of_traces_is_added_where_there_is_none(endpoint, url):
     assert _traces_url(endpoint) == url
 
 
-@pytest.mark.parametrize("endpoint", ["localhost:4318", "grpc://localhost:4317", "http://", ""])
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "udp://localhost:4317", "http://", "grpc://", ""])
 def test_an_address_that_is_none_is_refused(endpoint):
     """At once, with the value and what is meant, not at the first export in a thread."""
-    with pytest.raises(ValueError, match="must be an HTTP address such as 'http://localhost:4318'"):
+    with pytest.raises(ValueError, match="must be an address such as 'http://localhost:4318'"):
         telemetry.export_otlp(endpoint)
 
 

@@ -3,9 +3,9 @@
 Importing this is what makes calls observed. Nothing is told until somebody asks for it: an OpenTelemetry SDK set up by
 the application, a configured structlog, a handler for the standard logger `"sluiceway"`, a session, or `listen`.
 
-Spans may be lost on their way: the SDK's batch processor drops what its queue cannot hold (2,048 spans,
-`OTEL_BSP_MAX_QUEUE_SIZE`), so under bursts raise that, sample, or use `configure(detail="compact")`. Statistics are
-made from events and lose nothing.
+Spans may be lost on their way: the SDK's batch processor drops what its queue cannot hold (2,048 spans unless
+`OTEL_BSP_MAX_QUEUE_SIZE` says more; ours, of `setup` and `export_otlp`, 32,768). Sample, or use
+`configure(detail="compact")`, where that is not enough. Statistics are made from events and lose nothing.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from .hub import Scope, attached, listen, observe, process_scopes, publish, scop
 if TYPE_CHECKING:
     from .otlp import ExportingTracerProvider
     from .scraping import PrometheusEndpoint
+    from .setting_up import Setup
 
 switch.observe = observe
 unheard.sink = warnings_only
 
 
 def export_otlp(endpoint: str | None = None, *, service_name: str | None = None) -> ExportingTracerProvider:
-    """Return a tracer provider that sends spans by OTLP over HTTP, in batches from a thread of its own.
+    """Return a tracer provider that sends spans by OTLP, in batches from a thread of its own.
 
     ``telemetry.configure(tracer_provider=telemetry.export_otlp())`` shows the calls in a Jaeger on this machine. It is
     not made the global provider: other instrumentations go on as they are. ``await provider.aclose()`` at the end
     sends what is queued without holding up the event loop.
 
     Args:
-        endpoint: where the collector listens, such as `"http://localhost:4318"`; `/v1/traces` is added where no path
-            is given. None for what `OTEL_EXPORTER_OTLP_ENDPOINT` says, or that address.
+        endpoint: where the collector listens, such as `"http://localhost:4318"`, to which `/v1/traces` is added where
+            no path is given, or `"grpc://localhost:4317"` (`grpcs:` with TLS). None for what
+            `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_PROTOCOL` say, or the first of these.
         service_name: what the traces are listed under; None for `OTEL_SERVICE_NAME`, or `"sluiceway"`.
 
     Raises:
         MissingExtra: the exporter is not installed.
-        ValueError: *endpoint* is no HTTP address.
+        ValueError: *endpoint* is no address.
     """
     from .otlp import exporting  # noqa: PLC0415 - brings the SDK
 
@@ -69,6 +71,47 @@ def prometheus(port: int = 9464, *, host: str = "127.0.0.1", service_name: str |
     return serve(port, host, service_name)
 
 
+def setup(
+    *,
+    service_name: str | None = None,
+    otlp: str | bool | None = None,
+    prometheus_port: int | None = None,
+    logs: str | None = None,
+    sample: float | None = None,
+) -> Setup:
+    """Set up traces, metrics and logs for an application that has none of them yet, and return what ends them.
+
+    ``async with telemetry.setup(service_name="nightly", otlp=True, prometheus_port=9464, logs="json"): ...``. It makes
+    OpenTelemetry's global providers, so that other instrumentations are seen as well; call it once, early. Where the
+    application has such a provider already, that one is used, and a warning says so: those applications need no
+    `setup`. What is not asked for, here or by `OTEL_*` variables, is not set up.
+
+    Spans are sent in batches by a thread, from a queue of 32,768; `OTEL_BSP_*` change that, and headers, timeouts,
+    certificates, resource attributes and the sampler come from their usual variables. `OTEL_SDK_DISABLED=true` makes
+    this do nothing.
+
+    Args:
+        service_name: what traces and metrics are listed under; None for `OTEL_SERVICE_NAME`, or `"sluiceway"`.
+        otlp: where a Jaeger or another collector listens: `"http://localhost:4318"`, or `"grpc://localhost:4317"`
+            (`grpcs:` with TLS). True for what `OTEL_EXPORTER_OTLP_*` say, or the first of these; None for what they
+            say, or nothing; False for nothing.
+        prometheus_port: where metrics are served for a scraper, on 127.0.0.1 unless `OTEL_EXPORTER_PROMETHEUS_HOST`
+            says otherwise; 0 for any free port. None for what `OTEL_METRICS_EXPORTER` says (`prometheus`, `otlp`).
+        logs: `"text"` or `"json"` lines on stderr from INFO on; None leaves logging to the application. Where lines
+            have a handler or a configured structlog already, they go there only.
+        sample: the share of traces that are recorded, decided once for each; None for what `OTEL_TRACES_SAMPLER`
+            says, or all. Metrics and statistics count every call all the same.
+
+    Raises:
+        MissingExtra: what is asked for is not installed.
+        OSError: the port is taken.
+        TypeError, ValueError: an argument or variable cannot be what it has to be.
+    """
+    from .setting_up import set_up  # noqa: PLC0415 - brings the SDK
+
+    return set_up(service_name=service_name, otlp=otlp, prometheus_port=prometheus_port, logs=logs, sample=sample)
+
+
 __all__ = [
     "Scope",
     "attached",
@@ -79,5 +122,6 @@ __all__ = [
     "prometheus",
     "publish",
     "scopes",
+    "setup",
     "unlisten",
 ]

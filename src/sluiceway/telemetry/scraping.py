@@ -57,6 +57,10 @@ class PrometheusEndpoint:
             self._provider = MeterProvider([self.reader], Resource.create(said), shutdown_on_exit=False)
         return self._provider
 
+    def ends_with(self, provider: MeterProvider) -> None:
+        """Have `close` end *provider* too, whose reader this is: a reader must not be ended twice."""
+        self._provider = provider
+
     def close(self) -> None:
         """Stop listening and end the provider that was made here; a second time does nothing.
 
