@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from collecting import Collected
+from measured import Collected
 from sluiceway import (
     CircuitOpen,
     Deployment,

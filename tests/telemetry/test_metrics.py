@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider, _internal
 
-from collecting import Collected
+from measured import Collected
 from reporting import Notes, Refuses, Retries, Waits
 from sluiceway import telemetry
 from sluiceway.errors import CircuitOpen
