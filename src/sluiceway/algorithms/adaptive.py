@@ -105,6 +105,13 @@ class Adaptive(ABC):
         self._fell()
         self._stepped()
 
+    def retune(self, fresh: Adaptive) -> None:
+        """Take over the settings of *fresh*; what was found out stays, as far as its bounds allow."""
+        self.least, self.most, self.decrease, self._doubles = fresh.least, fresh.most, fresh.decrease, fresh._doubles
+        limit = min(max(self.limit, self.least), self.most)
+        if limit != self.limit:
+            self.restore(limit)
+
     def shift(self, delta: float) -> None:
         """Move every remembered time by *delta*."""
         self._fell_at += delta

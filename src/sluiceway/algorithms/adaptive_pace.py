@@ -83,6 +83,11 @@ class AdaptivePace(Around):
         self.law.restore(limit)
         self._apply(now)
 
+    def retune(self, law: Adaptive, now: float) -> None:
+        """Take over the settings of *law*, of the same kind; what was found out stays."""
+        self.law.retune(law)
+        self._apply(now)
+
     def shift(self, delta: float) -> None:
         """Move every remembered time by *delta*."""
         super().shift(delta)

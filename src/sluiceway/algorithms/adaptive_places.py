@@ -85,6 +85,11 @@ class AdaptivePlaces(InFlight):
         self.law.restore(limit)
         self._apply()
 
+    def retune(self, law: Adaptive) -> None:
+        """Take over the settings of *law*, of the same kind; what was found out stays."""
+        self.law.retune(law)
+        self._apply()
+
     def shift(self, delta: float) -> None:
         """Move every remembered time by *delta*."""
         self.until += delta

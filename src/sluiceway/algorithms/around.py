@@ -18,6 +18,11 @@ class Around:
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
 
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter inside."""
+        return self._limiter
+
     def take(self, costs: Sequence[float], now: float) -> float | None:
         """Return 0.0 and take *costs*, or return the wait and take nothing."""
         return self._limiter.take(costs, now)

@@ -38,6 +38,17 @@ class Budget:
         self.reserved = [0.0] * len(self.limits)
         self.in_flight = 0
 
+    def resize(self, limits: Sequence[float]) -> None:
+        """Change the limits; what is spent and reserved stays.
+
+        Raises:
+            ValueError: there are more or fewer than before, or one is not above 0.
+        """
+        if len(limits) != len(self.limits):
+            raise ValueError(f"limits={limits!r} must be {len(self.limits)}, as before")
+        self.limits = tuple(positive(limit, "limit") for limit in limits)
+        self._each = tuple((i, limit, EPSILON * limit) for i, limit in enumerate(self.limits))
+
     def left(self, i: int) -> float:
         """Return what is neither spent nor reserved of amount *i*; negative where estimates were too low."""
         return self.limits[i] - self.spent[i] - self.reserved[i]

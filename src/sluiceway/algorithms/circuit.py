@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sluiceway.algorithms.circuit_facts import State
 
 _UNTOLD = 32  # transitions kept for a shell that never asks
+_SETTINGS = (
+    "_failure_ratio", "_slow_ratio", "_slow_call", "_min_calls", "_open_for", "_backoff", "_places", "_close_after",
+    "_ramp",
+)  # fmt: skip
 _FIRST_SHARE = 0.1  # of the calls, at the start of the ramp
 
 
@@ -192,6 +196,12 @@ class Circuit:
         if self.state != "closed":
             self._change("closed", now, reason)
         self._listen()
+
+    def retune(self, fresh: Circuit, window: float, now: float) -> None:
+        """Take over the settings of *fresh*, whose window is *window* seconds; state and results stay."""
+        for name in _SETTINGS:
+            setattr(self, name, getattr(fresh, name))
+        self._window.resize(window, now)
 
     def shift(self, delta: float) -> None:
         """Go on by a clock on which the same moment reads *delta* seconds later."""

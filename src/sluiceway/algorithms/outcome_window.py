@@ -38,6 +38,23 @@ class OutcomeWindow:
         self._slot = 0
         self.calls = self.failures = self.slow = 0
 
+    def resize(self, window: float, now: float) -> None:
+        """Look back *window* seconds from now on; what was counted counts as counted at *now*: late, but not lost.
+
+        Raises:
+            ValueError: *window* is not above 0 seconds.
+        """
+        width = positive(window, "window") / _BUCKETS
+        if width == self._width:
+            return
+        self.advance(now)
+        counted = [self.calls, self.failures, self.slow]
+        self._width = width
+        self.clear()
+        self.advance(now)
+        self._bucket[:] = counted
+        self.calls, self.failures, self.slow = counted
+
     def count(self, now: float, failed: bool, slow: bool) -> None:  # noqa: FBT001 - the hot path passes by position
         """Count one result."""
         if now >= self._end:

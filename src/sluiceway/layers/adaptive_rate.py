@@ -10,6 +10,7 @@ from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
 from sluiceway.layers.adaptive_state import AdaptiveRateSnapshot, AdaptiveState
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.rate_memory import RateMemory
+from sluiceway.layers.renewing import adopt, agrees
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sluiceway.call import Call
     from sluiceway.durations import Duration
     from sluiceway.keyed import By
+    from sluiceway.layer import Layer
     from sluiceway.layers.limit_state import LimitState
     from sluiceway.layers.rate_memory import RateStore
     from sluiceway.providers.errors import Classification
@@ -146,6 +148,16 @@ class adaptive_rate(rate_limited):
         old, state.told = state.told, state.rate
         call.report(RateAdapted(now, call, self.name, state.key, old, state.rate, why))
         self._memory.changed(call.run.loop)
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over the numbers of *fresh*; the rate that was found and who waits stay."""
+        if not agrees(self, fresh, ("by", "queue", "law", "increase", "burst", "store")):
+            return fresh
+        adopt(self, fresh, "_queueing", "_adapting")
+        for state in self._states.values():
+            state.pace.retune(self._adapting.make(), state.time())
+            state.room.serve()
+        return self
 
     def rates(self) -> Mapping[Hashable, float]:
         """Return the rate of every key, in requests a second; without `by` its key is None."""

@@ -13,6 +13,7 @@ from sluiceway.expiry import one_loop_at_a_time
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.queueing import Queueing, count
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.order import Role
 from sluiceway.room import REFUSES, SOON, Room
 
@@ -216,6 +217,15 @@ class bounded(Layer):
         for state in self._states.values():
             state.places.resize(self._limit)
             state.room.serve()
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over the numbers of *fresh*; who is in flight and who waits stay. Not with another `by` or `queue`."""
+        if not agrees(self, fresh, ("by", "queue")):
+            return fresh
+        assert isinstance(fresh, bounded)
+        adopt(self, fresh, "_queueing")
+        self.resize(fresh.limit)
+        return self
 
     @property
     def keyed(self) -> bool:

@@ -56,6 +56,11 @@ class BreakerState:
         """Whether it must be kept: somebody isolated it, or probes it."""
         return self.circuit.state == "isolated" or self.circuit.snapshot().probes_inside > 0
 
+    def time(self) -> float:
+        """Return the time of the event loop that runs, else of the one that it was used in; 0 if none ever was."""
+        now = loop_time()
+        return now if now is not None else 0.0 if self.loop is None else self.loop.time()
+
     def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop, after the one before has ended."""
         one_loop_at_a_time(self.loop, "circuit_breaker")

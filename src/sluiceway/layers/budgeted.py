@@ -16,6 +16,7 @@ from sluiceway.layers.arguments import argument
 from sluiceway.layers.basis import basis_of
 from sluiceway.layers.budget_periods import Per, Periods, session_of, until_tomorrow
 from sluiceway.layers.budget_state import BudgetSnapshot, BudgetState
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.layers.token_costs import Estimator
 from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import classify
@@ -270,6 +271,21 @@ class budgeted(Layer):
 
     def _by_unit(self, values: Sequence[float]) -> Mapping[str, float]:
         return MappingProxyType(dict(zip(self._units, values, strict=True)))
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over limits and prices of *fresh*; what is spent stays spent. Another `per` or unit starts anew."""
+        assert isinstance(fresh, budgeted)
+        if not agrees(self, fresh, ("per", "count", "counter", "store")) or self.units != fresh.units:
+            return fresh
+        adopt(self, fresh, "_limits", "_own_prices", "_model", "_refuses")
+        for state in self._states.values():
+            state.budget.resize(tuple(self._limits.values()))
+        return self
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What is counted: `"usd"`, `"tokens"` or both."""
+        return self._units
 
     @property
     def keyed(self) -> bool:

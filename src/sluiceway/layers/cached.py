@@ -16,6 +16,7 @@ from sluiceway.functions import is_generator
 from sluiceway.layer import Layer
 from sluiceway.layers.cache_entries import Codec, NotStorable
 from sluiceway.layers.cache_stores import DiskStore, MemoryStore, Store
+from sluiceway.layers.renewing import agrees
 from sluiceway.streaming import emit_to_reader, generate, pull
 
 if TYPE_CHECKING:
@@ -182,6 +183,12 @@ class cached(Layer):
         if reason not in self._told and len(self._told) < _MOST:
             self._told.add(reason)
             call.report(NotCached(call.run.time(), call, self.name, reason))
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Hand the store on to *fresh*, if it is of the same place and size."""
+        if agrees(self, fresh, ("store", "max_entries")):
+            fresh._store = self._store  # type: ignore[attr-defined]  # noqa: SLF001 - it is of our own class
+        return fresh
 
     def snapshot(self) -> CacheSnapshot:
         """Return what it did so far."""

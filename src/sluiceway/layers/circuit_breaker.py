@@ -14,6 +14,7 @@ from sluiceway.events import CallRejected, CircuitChanged, Phase
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.breaker_state import BreakerSnapshot, BreakerState, loop_time
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.order import Role
 from sluiceway.providers.errors import Fault, classify
 from sluiceway.room import FREE, REFUSES, Room
@@ -227,6 +228,15 @@ class circuit_breaker(Layer):
 
     def _states_of(self, key: Hashable) -> list[BreakerState]:
         return self._states.values() if key is ALL else [self._states.at(key)]
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over the numbers of *fresh*; circuits stay as they are. Another `by` starts anew."""
+        if not agrees(self, fresh, ("by", "rng", "store")):
+            return fresh
+        adopt(self, fresh, "_circuit", "_timing")
+        for state in self._states.values():
+            state.circuit.retune(Circuit(**self._circuit), self.window, state.time())
+        return self
 
     @property
     def state(self) -> State:

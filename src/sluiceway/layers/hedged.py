@@ -10,12 +10,14 @@ from sluiceway.algorithms.rates import whole
 from sluiceway.algorithms.running_quantile import RunningQuantile
 from sluiceway.durations import Duration, seconds
 from sluiceway.layers.hedging import Race
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.layers.repeating import Repeating
 from sluiceway.order import Role
 
 if TYPE_CHECKING:
     from sluiceway.algorithms.retry_budget import RetryBudget
     from sluiceway.call import Call, Proceed
+    from sluiceway.layer import Layer
 
 T = TypeVar("T")
 
@@ -137,6 +139,13 @@ class hedged(Repeating):
     def attempts(self) -> int:
         """How many attempts a call makes at the most."""
         return 1 + self._max
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over `max` of *fresh*; what is known of latencies stays. Another `after` begins to learn anew."""
+        if not agrees(self, fresh, ("after", "budget")):
+            return super().renewed(fresh)
+        adopt(self, fresh, "_max")
+        return self
 
     def snapshot(self) -> HedgeSnapshot:
         """Return when a hedge is sent, and how they fared."""

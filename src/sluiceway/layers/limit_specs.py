@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from sluiceway.algorithms.around import Around
 from sluiceway.algorithms.composite import Composite
 from sluiceway.algorithms.gcra import Gcra
 from sluiceway.algorithms.sliding_window import SlidingWindow
@@ -112,6 +113,32 @@ def build(specs: Sequence[LimitSpec], algorithm: str, burst: float, margin: floa
     if first.long or algorithm == "sliding_window":  # counted, or paced already
         return machines
     return Spread(machines, rate)
+
+
+def carry(before: Limiter, fresh: Limiter, specs: Sequence[LimitSpec], now: float) -> Limiter:
+    """Return *fresh*, a machine for *specs*, at the levels that *before* has at *now*, as far as it holds them.
+
+    A level is kept as a number of permits, a debt too: a limit that is doubled gives nothing for the past. The log of
+    an exact window stays as it is, under its new limit. Both machines were built of limits of the same names.
+    """
+    logs = {i: log for i, log in enumerate(_machines(before)) if isinstance(log, SlidingWindow)}
+    for i, level in enumerate(before.levels(now)):
+        if i in logs:
+            logs[i].resize(specs[i].limit, specs[i].window, now)
+        else:
+            fresh.learn(i, level, now)
+    if not logs:
+        return fresh
+    composite = Composite([logs.get(i, machine) for i, machine in enumerate(_machines(fresh))])
+    rate = specs[0].limit / specs[0].window
+    return Spread(composite, rate) if isinstance(fresh, Spread) else composite
+
+
+def _machines(limiter: Limiter) -> Sequence[Resource]:
+    """Return the machines that *limiter* is put together from; none if it is one by itself."""
+    while isinstance(limiter, Around):
+        limiter = limiter.limiter
+    return limiter.machines if isinstance(limiter, Composite) else ()
 
 
 def with_places(limiter: Limiter, places: InFlight | None) -> Limiter:

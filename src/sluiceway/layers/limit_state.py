@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from sluiceway.admission import Discipline, WaitingRoom
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
-from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec, nearest, weigher, with_places
+from sluiceway.layers.limit_specs import (
+    INPUT,
+    OUTPUT,
+    REQUESTS,
+    TOKENS,
+    LimitSpec,
+    carry,
+    nearest,
+    weigher,
+    with_places,
+)
 from sluiceway.providers.headers import read_limits
 
 if TYPE_CHECKING:
@@ -81,6 +91,25 @@ class LimitState:
             self.limiter.shift(delta)
             self.paused_until += delta
         self.loop = loop
+
+    def time(self) -> float:
+        """Return the time of the event loop that runs, else of the one that it was used in; 0 if none ever was."""
+        now = self.room.time()
+        return self.loop.time() if not now and self.loop is not None else now
+
+    def retune(self, specs: Sequence[LimitSpec], limiter: Limiter, places: int | None, slack: float) -> None:
+        """Go on with *specs* and their machine, at the levels of the one so far; who waits keeps its place in line."""
+        now = self.time()
+        before = self.limiter
+        if self.places is not None and places is not None:
+            self.places.resize(places)
+        fresh = limiter if self.loop is None else carry(before, limiter, specs, now)
+        if self.paused_until > now:
+            fresh.pause(self.paused_until, now)
+        self.specs = specs
+        self.limiter = self.room.limiter = with_places(fresh, self.places)
+        self.room.slack = slack
+        self.room.serve()
 
     def busy(self) -> bool:
         """Whether it must be kept: somebody waits or holds a permit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from operator import gt
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.durations import Duration, seconds
@@ -16,6 +16,7 @@ from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build,
 from sluiceway.layers.limit_state import LimitState, RateSnapshot
 from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.layers.settling import NOTHING, Settlement, costing
 from sluiceway.layers.token_costs import Estimator, charge
 from sluiceway.order import Role
@@ -37,6 +38,11 @@ _BURST: Final = "0.9s"  # a bucket as large as the server's meets refusals at it
 _POLICIES: Final = {policy.name: policy for policy in (GENERIC, OPENAI, AZURE, ANTHROPIC)}
 _COUNTERS: Final = ("auto", "exact", "characters")
 _WAIT: Final = "rate limit wait"
+_KEPT: Final = ("algorithm", "by", "queue", "tokens", "counter", "policy", "learn", "store")
+_NUMBERS: Final = (
+    "_specs", "_raises", "_burst", "_margin", "_in_flight", "_queueing", "_slack", "_counts_in_flight",
+    "_settles", "_settlement",
+)  # fmt: skip
 
 
 class rate_limited(Layer):
@@ -421,6 +427,25 @@ class rate_limited(Layer):
     def waiting_room(self, call: Call) -> WaitingRoom:
         """Return where *call* would wait."""
         return (self._one or self._states.of(call)).room
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over the numbers of *fresh*; the levels, who holds a permit and who waits stay.
+
+        Other limits, another algorithm or key, or whatever else changes what is counted starts anew.
+        """
+        assert isinstance(fresh, rate_limited)
+        if not agrees(self, fresh, _KEPT) or self.counted() != fresh.counted():
+            return fresh
+        adopt(self, fresh, *_NUMBERS)
+        for state in self._states.values():
+            limiter = build(self._specs, self._algorithm, self._burst, self._margin)
+            state.retune(self._specs, limiter, self._in_flight, self._slack)
+        return self
+
+    def counted(self) -> tuple[Any, ...]:
+        """Return what its state consists of: which limits, whether places, and how long an exact log remembers."""
+        margin = self._margin if self._algorithm == "sliding_window" else None
+        return tuple(spec.name for spec in self._specs), self._in_flight is None, margin
 
     @property
     def limits(self) -> tuple[LimitSpec, ...]:

@@ -61,6 +61,21 @@ class Repeating(Layer):
             self.budget = common.budget
             self.stands_in = None
 
+    def renewed(self, fresh: Layer) -> Layer:
+        """Hand the budget on to *fresh*, if both are given theirs in the same way: what is under way counts in it."""
+        if isinstance(fresh, Repeating):
+            fresh.go_on_with(self)
+        return fresh
+
+    def go_on_with(self, old: Repeating) -> None:
+        """Share the budget of *old*, with our own numbers, if both were given one, or neither."""
+        given, before = self.given_budget, old.given_budget
+        if isinstance(given, RetryBudget) and isinstance(before, RetryBudget):
+            before.minimum, before.ratio = given.minimum, given.ratio
+            self.budget = self.given_budget = before
+        elif given is None and before is None:
+            self.budget, self.shares = old.budget, old.shares
+
     def counts_calls(self, layers: tuple[Layer, ...]) -> int:
         """Return 1 if it is this layer that counts the calls through *layers* for its budget, else 0.
 

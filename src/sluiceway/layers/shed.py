@@ -13,6 +13,7 @@ from sluiceway.errors import Overloaded
 from sluiceway.events import CallRejected, Phase
 from sluiceway.layer import Layer
 from sluiceway.layers.queueing import count
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.order import Role
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class shed(Layer):
     def _watch(self, room: WaitingRoom) -> _Watch:
         for watcher in room.watchers:
             if isinstance(watcher, _Watch) and watcher.owner is self:
+                watcher.target, watcher.interval = self._target, self._interval
                 return watcher
         watch = _Watch(self, self._target, self._interval)
         room.watchers.append(watch)
@@ -188,6 +190,13 @@ class shed(Layer):
     def _report(self, call: Call, expected: float, now: float, error: Overloaded | None) -> None:
         attributes = {"sluiceway.shed.expected_wait": expected}
         call.report(Phase(now, call, now, self.name, "shed check", attributes, error))
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over the numbers of *fresh*; what was seen of the queues stays. Other layers in `of` start anew."""
+        if not agrees(self, fresh, ("of",)):
+            return fresh
+        adopt(self, fresh, "_max_queue", "_max_wait", "_target", "_interval")
+        return self
 
     def snapshot(self) -> ShedSnapshot:
         """Return how many passed, and how many were refused for which reason."""
