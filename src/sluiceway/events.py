@@ -89,6 +89,11 @@ class Phase(Event):
 
 
 @fact
+class Measured(Phase):
+    """A layer measured what ran inside it: the phase covers the others, and the attempts, of that time."""
+
+
+@fact
 class Waited(Phase):
     """A call waited (or not: a phase of no length) for a permit; `reason` is the layer's name."""
 

@@ -64,7 +64,7 @@ async def test_it_shows_the_code_the_counts_of_both_sides_and_a_trace():
     assert "calls, answers             20  =        20   0 answered twice" in text
     assert "Their counts agree." in text
     assert "├─ attempt 1" in text
-    assert "└─ retry check" in text
+    assert "└─ timed" in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 100
 

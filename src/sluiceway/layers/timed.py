@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sluiceway.call import timed_out
 from sluiceway.durations import Duration, optional_seconds
-from sluiceway.events import Phase
+from sluiceway.events import Measured
 from sluiceway.expiry import Scope, Wheel
 from sluiceway.layer import Layer
 from sluiceway.order import Role
@@ -153,7 +153,7 @@ class timed(Layer):
         firsts = [attempt.first_item_at for attempt in run.attempts if attempt.first_item_at is not None]
         if firsts and firsts[-1] >= began:
             attributes["sluiceway.timed.first_item"] = firsts[-1] - began
-        run.sink(Phase(now, call, began, self.name, "timed", attributes, error))
+        run.sink(Measured(now, call, began, self.name, "timed", attributes, error))
 
 
 class _ItemClock(Scope):

@@ -71,6 +71,7 @@ class NestedTrace(CallTrace):
 NestedTrace.draw = {
     **CallTrace.draw,
     events.Phase: NestedTrace.phase,
+    events.Measured: NestedTrace.phase,
     events.Waited: NestedTrace.phase,
     events.BackedOff: NestedTrace.phase,
     events.AttemptFinished: NestedTrace.attempt_finished,

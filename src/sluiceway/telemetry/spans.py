@@ -198,12 +198,16 @@ class CallTrace:
     # ------------------------------------------------------------------ spans
 
     def phase(self, event: events.Phase) -> None:
-        """Draw what a layer did as a span beside the others."""
+        """Draw what a layer did as a span beside the others.
+
+        One that covers the others becomes a point at its end, which says how long it was: Jaeger's critical path
+        follows the sibling that ends last, and would find nothing but it.
+        """
         error = event.error
         if error is None and not self._detailed and event.at - event.started_at < SHORT:
             return
         said = event.attributes
-        start = self._begin(event.started_at)
+        start = self._begin(event.at if type(event) is events.Measured else event.started_at)
         end = self._end(event.at, start)
         if error is None and plain(said):
             if self._handover is True:
@@ -299,6 +303,7 @@ def _nothing(_trace: CallTrace, _event: Event) -> None:
 CallTrace.draw = {
     events.CallStarted: _nothing,
     events.Phase: CallTrace.phase,
+    events.Measured: CallTrace.phase,
     events.Waited: CallTrace.phase,
     events.BackedOff: CallTrace.phase,
     events.AttemptStarted: CallTrace.attempt_started,

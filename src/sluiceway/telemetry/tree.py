@@ -47,7 +47,6 @@ _TOLD_BY_OTHERS: Final = frozenset(
         SERVER_ADDRESS,
         SERVER_PORT,
         SESSION_ID,
-        "sluiceway.timed.elapsed",  # the span's own length
     }
 )
 _SHORT: Final = {HTTP_STATUS: "status", ERROR_TYPE: "error", INPUT_TOKENS: "input", OUTPUT_TOKENS: "output"}
