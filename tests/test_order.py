@@ -20,6 +20,13 @@ class fallback(Layer):
         return await proceed(call)
 
 
+class cached(Layer):
+    role = Role.SPARE
+
+    async def handle(self, call, proceed):
+        return await proceed(call)
+
+
 class hedged(Layer):
     role = Role.REPEAT
     attempts = 2
@@ -74,6 +81,22 @@ UNWISE = {
         "bounded(1), rate_limited(rps=1, by=tenant)",
         "bounded has no key and stands around rate_limited, which has one",
     ),
+    "a breaker outside a retry": (
+        "circuit_breaker(), retry_jitter()",
+        "circuit_breaker stands outside retry_jitter, so that it counts calls and not attempts",
+    ),
+    "a rate limit outside a bound": (
+        "rate_limited(rps=1), bounded(1)",
+        "rate_limited stands outside bounded, so that a permit is taken long before its request leaves",
+    ),
+    "a cache inside a rate limit": (
+        "rate_limited(rps=1), cached()",
+        "cached stands inside rate_limited, so that what needs no provider waits for a permit",
+    ),
+    "an attempt's limit around a queue": (
+        "retry_jitter(), timed(5), bounded(1)",
+        r"timed\(5\) stands between retry_jitter and bounded, so that waiting for a permit uses up an attempt's time",
+    ),
 }
 WISE = {
     "a total above an attempt's limit": "timed(60), timed(20)",
@@ -87,6 +110,9 @@ WISE = {
     "a window of two attempts": "circuit_breaker(window=60), timed(30)",
     "both keyed": "bounded(1, by=tenant), rate_limited(rps=1, by=tenant)",
     "a key on the bound only": "bounded(1, by=tenant), rate_limited(rps=1)",
+    "a total around a queue": "timed(60), retry_jitter(), bounded(1)",
+    "a clock that only measures around a queue": "retry_jitter(), timed(), bounded(1)",
+    "a cache outside": "cached(), retry_jitter(), bounded(1)",
     "unknown layers anywhere": "Passing(), bounded(1), Passing()",
 }
 
@@ -142,11 +168,11 @@ def test_an_unwise_order_is_said_once_by_a_pipeline_and_not_again_when_it_is_use
 def test_what_only_two_pipelines_together_make_unwise_is_said_where_they_meet(case):
     """An outer pipeline in front of an inner one, or of a bound function, warns of what neither has alone."""
     text, says = UNWISE[case]
-    outer, inner = layers_in(text)
+    *outer, inner = layers_in(text)
     with pytest.warns(PipelineWarning, match=says):
-        Pipeline(Pipeline(outer), Pipeline(inner))
+        Pipeline(Pipeline(*outer), Pipeline(inner))
     with pytest.warns(PipelineWarning, match=rf"^ask: {says}"):
-        Pipeline(outer)(inner(ask))
+        Pipeline(*outer)(inner(ask))
 
 
 @pytest.mark.parametrize("case", WISE)

@@ -28,6 +28,7 @@ class Role(Enum):
     WAIT = "makes it wait for a place in flight"
     PACE = "makes it wait for a rate"
     BREAK = "refuses it while the provider fails"
+    SPARE = "may answer it without the provider"
     OTHER = "something else"
 
 
@@ -52,6 +53,10 @@ def check(layers: Sequence[Layer]) -> list[str]:
                 "make a second object"
             )
         found += [text for text in (rule(outer, inner) for rule in _RULES) if text is not None]
+    for three in combinations(layers, 3):
+        text = _attempt_burnt_by_waiting(*three)
+        if text is not None:
+            found.append(text)
     return list(dict.fromkeys(found))
 
 
@@ -136,6 +141,44 @@ def _unkeyed_around_keyed(outer: Layer, inner: Layer) -> str | None:
     return None
 
 
+def _breaker_outside_retry(outer: Layer, inner: Layer) -> str | None:
+    if outer.role is Role.BREAK and inner.role is Role.REPEAT:
+        return (
+            f"{outer.name} stands outside {inner.name}, so that it counts calls and not attempts, and an outage is met "
+            f"by every attempt of each of them: move it inside"
+        )
+    return None
+
+
+def _rate_outside_bound(outer: Layer, inner: Layer) -> str | None:
+    if outer.role is Role.PACE and inner.role is Role.WAIT:
+        return (
+            f"{outer.name} stands outside {inner.name}, so that a permit is taken long before its request leaves, and "
+            f"many may leave at once: move {inner.name} outside"
+        )
+    return None
+
+
+def _spares_nothing(outer: Layer, inner: Layer) -> str | None:
+    if outer.role in _WAITING and inner.role is Role.SPARE:
+        return (
+            f"{inner.name} stands inside {outer.name}, so that what needs no provider waits for a permit all the same: "
+            f"move {inner.name} outside"
+        )
+    return None
+
+
+def _attempt_burnt_by_waiting(repeats: Layer, clock: Layer, waits: Layer) -> str | None:
+    if repeats.role is not Role.REPEAT or clock.role is not Role.TIME or waits.role not in _WAITING:
+        return None
+    if clock.time_limit is None:
+        return None
+    return (
+        f"timed({clock.time_limit:g}) stands between {repeats.name} and {waits.name}, so that waiting for a permit "
+        f"uses up an attempt's time and is repeated as the provider's fault: move it inside {waits.name}"
+    )
+
+
 _RULES: tuple[Callable[[Layer, Layer], str | None], ...] = (
     _limiter_outside_retry,
     _attempt_over_total,
@@ -143,4 +186,7 @@ _RULES: tuple[Callable[[Layer, Layer], str | None], ...] = (
     _breaker_outside_waiting,
     _breaker_window_too_short,
     _unkeyed_around_keyed,
+    _breaker_outside_retry,
+    _rate_outside_bound,
+    _spares_nothing,
 )

@@ -1,6 +1,7 @@
 """adaptive_bound: how many calls at a time, when nobody knows."""
 
 import asyncio
+import json
 from random import Random
 
 import pytest
@@ -357,3 +358,36 @@ async def test_snapshot_and_repr_tell_the_limit_and_how_it_came_about():
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# ------------------------------------------------------------------ from one start to the next
+
+
+async def test_the_limit_is_remembered_across_restarts(tmp_path):
+    """A new object with the same path starts where the old one was, and does not double from there."""
+    path = tmp_path / "limits.json"
+    bound = adaptive_bound(2, store=path, rng=Random(1))
+    await saturate(bound(Crowded(40)), 60, 20)
+    await asyncio.sleep(5)
+    found = json.loads(path.read_text())[""]
+    assert found > 20
+    assert found == pytest.approx(places(bound), abs=2)  # what moved by less than a twentieth is not written
+    again = adaptive_bound(2, store=path)
+    await again(ScriptedProvider(1))()
+    assert (found, False) == (places(again), again.snapshot()[0].doubling)
+
+
+async def test_each_key_s_limit_is_remembered_by_itself(tmp_path):
+    """A key that is in the file begins there, another one at the initial limit."""
+    path = tmp_path / "limits.json"
+    path.write_text('{"known": 17}')
+    bound = adaptive_bound(3, slow_start=False, by=lambda call: call.args[0], store=path)
+    ask = bound(ScriptedProvider(1))
+    await asyncio.gather(ask("known"), ask("new"))
+    assert {"known": 17, "new": 3} == bound.limits()
+
+
+def test_a_store_must_be_one():
+    """What is neither a path nor has load() and save() is refused by value."""
+    with pytest.raises(TypeError, match="store=3 must be a path"):
+        adaptive_bound(2, store=3)

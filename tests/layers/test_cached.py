@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from sluiceway import MissingExtra, Pipeline, Session, bounded, cached, rate_limited, retry_jitter
 from sluiceway.events import CacheHit, NotCached, Phase
 from sluiceway.layers.cache_entries import Codec, NotStorable
+from sluiceway.order import PipelineWarning
 from sluiceway.testing import ScriptedProvider, chunks, completion, openai_error, run, stream
 from spies import Spy, Stream
 
@@ -98,7 +99,8 @@ async def test_a_hit_costs_nothing():
 async def test_a_hit_outside_which_layers_wait_takes_nothing_for_good():
     """A limiter outside the cache gets its permit back whole: nothing was sent."""
     limiter = rate_limited(rpm=60, tpm=60_000, tokens=lambda _: 1000, burst="60s")
-    ask = Pipeline(limiter, cached())(counted("x"))
+    with pytest.warns(PipelineWarning, match="cached stands inside rate_limited"):
+        ask = Pipeline(limiter, cached())(counted("x"))
     await ask("a")
     before = limiter.snapshot()[0].available
     await ask("a")

@@ -14,11 +14,14 @@ from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
 from sluiceway.layers.bounded import BoundSnapshot, _State, bounded
 from sluiceway.layers.limit_state import LONGEST_PAUSE
 from sluiceway.layers.queueing import count
+from sluiceway.layers.rate_memory import RateMemory
+from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
+    from os import PathLike
     from random import Random
 
     from sluiceway.admission import Discipline
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from sluiceway.call import Call, Proceed
     from sluiceway.durations import Duration
     from sluiceway.keyed import By
+    from sluiceway.layers.rate_memory import RateStore
 
 T = TypeVar("T")
 
@@ -50,16 +54,21 @@ class AdaptiveBoundSnapshot(BoundSnapshot):
 class _Adaptive(_State):
     """The places of one key, who waits for them, and by which law they become more or fewer."""
 
-    __slots__ = ("adaptive", "told")
+    __slots__ = ("adaptive", "memory", "told")
 
-    def __init__(self, key: Hashable, law: Adaptive, queue: Discipline) -> None:
+    def __init__(self, key: Hashable, law: Adaptive, queue: Discipline, memory: RateMemory) -> None:
         super().__init__(key, int(law.limit), queue)
+        self.memory = memory
         self.places = self.room.limiter = self.adaptive = AdaptivePlaces(law)
         self.told = law.limit
 
     def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on in another event loop, after the one before has ended."""
+        """Go on in another event loop, after the one before has ended; in the first one, as is remembered."""
         one_loop_at_a_time(self.loop, "adaptive_bound")
+        remembered = self.memory.recall(self.key) if self.loop is None else None
+        if remembered is not None:
+            self.adaptive.restore(remembered)
+            self.told = self.adaptive.law.limit
         delta = clock_shift(self.loop, loop)
         if delta:
             self.adaptive.shift(delta)
@@ -105,6 +114,8 @@ class adaptive_bound(bounded):
         max_wait: how long a call may wait for a place; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
         queue: in which order they are served: `Fifo()`.
+        store: where the last good limits are kept from one start to the next: a path to a JSON file, which holds the
+            keys of `by` as they are, or an object with `load()` and `save(limits)`.
         rng: where chance comes from; a `random.Random` for repeatable tests.
 
     Raises:
@@ -129,6 +140,7 @@ class adaptive_bound(bounded):
         max_wait: Duration | None = None,
         max_queue: int | None = None,
         queue: Discipline | None = None,
+        store: str | PathLike[str] | RateStore | None = None,
         rng: Random | None = None,
     ) -> None:
         self._adapting = Adapting(
@@ -143,10 +155,11 @@ class adaptive_bound(bounded):
             slow_start=slow_start,
         )
         self._rng = random_of(rng)
+        self._memory = RateMemory(store, self.limits, self.name)
         super().__init__(initial, by=by, max_wait=max_wait, max_queue=max_queue, queue=queue)
 
     def _make(self, key: Hashable) -> _Adaptive:
-        return _Adaptive(key, self._adapting.make(), self._queueing.discipline)
+        return _Adaptive(key, self._adapting.make(), self._queueing.discipline, self._memory)
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call* when there is a place for it, and learn from how it ends."""
@@ -192,6 +205,11 @@ class adaptive_bound(bounded):
     def _tell(self, call: Call, state: _Adaptive, why: str) -> None:
         old, state.told = state.told, state.adaptive.law.limit
         call.report(BoundAdapted(call.run.time(), call, self.name, state.key, old, state.told, why))
+        self._memory.changed(call.run.loop)
+
+    def limits(self) -> Mapping[Hashable, float]:
+        """Return how many calls at a time every key lets in; without `by` its key is None."""
+        return {shot.key: shot.limit for shot in self.snapshot()}
 
     def resize(self, limit: int) -> None:
         """Go on from *limit*, without doubling from there, as if that had been found out.
@@ -204,6 +222,16 @@ class adaptive_bound(bounded):
         for state in self._states.values():
             state.adaptive.restore(limit)
             state.room.serve()
+
+    def renewed(self, fresh: Layer) -> Layer:
+        """Take over the numbers of *fresh*; the limit that was found, who is in flight and who waits stay."""
+        if not agrees(self, fresh, ("by", "queue", "law", "increase", "store")):
+            return fresh
+        adopt(self, fresh, "_queueing", "_adapting")
+        for state in self._states.values():
+            state.adaptive.retune(self._adapting.make())
+            state.room.serve()
+        return self
 
     def settings(self) -> Any:
         """Return every setting by name, as given or by default."""

@@ -17,6 +17,7 @@ from sluiceway.layer import Layer
 from sluiceway.layers.cache_entries import Codec, NotStorable
 from sluiceway.layers.cache_stores import DiskStore, MemoryStore, Store
 from sluiceway.layers.renewing import agrees
+from sluiceway.order import Role
 from sluiceway.streaming import emit_to_reader, generate, pull
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class cached(Layer):
         ValueError: `max_entries` is below 1 or given with a store of your own, or `ttl` is no positive duration.
     """
 
+    role: ClassVar[Role] = Role.SPARE
     stateful: ClassVar[bool] = True
 
     def __init__(

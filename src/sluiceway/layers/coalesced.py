@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from sluiceway.call_key import call_key
 from sluiceway.errors import ReentrantUse
@@ -13,6 +13,7 @@ from sluiceway.expiry import one_loop_at_a_time
 from sluiceway.functions import is_generator
 from sluiceway.layer import Layer
 from sluiceway.layers.flight import Flight
+from sluiceway.order import Role
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +68,8 @@ class coalesced(Layer):
             hashable.
         ReentrantUse: the call is made inside the one whose answer it would wait for.
     """
+
+    role: ClassVar[Role] = Role.SPARE
 
     def __init__(self, *, key: Key | None = None, streams: bool = False) -> None:
         if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
