@@ -1,0 +1,46 @@
+"""Why a batch cannot begin, and what is wrong with a row.
+
+The tree of these errors::
+
+    SluicewayError
+    |-- BatchError               the batch cannot begin: nothing was asked, nothing was changed
+    |   |-- BatchLocked          another run writes these results
+    |   `-- BatchMismatch        the results are there, and were made from something else
+    `-- BadRow                   one row of the source is not what it should be: it becomes a dead letter
+"""
+
+from __future__ import annotations
+
+from sluiceway.errors import SluicewayError
+
+
+class BatchError(SluicewayError):
+    """The batch cannot begin: nothing was asked and nothing was changed."""
+
+
+class BatchLocked(BatchError):
+    """Another run writes these results: two would answer, and pay for, the same rows."""
+
+
+class BatchMismatch(BatchError):
+    """The results are there already, and were made from another source or with other settings.
+
+    Attributes:
+        differences: a sentence each.
+    """
+
+    def __init__(self, message: str, differences: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.differences = differences
+
+
+class BadRow(SluicewayError):
+    """One row of the source is not what it should be; the text says why, without the row's own text.
+
+    Attributes:
+        kind: `"not JSON"`, `"missing column"`, `"duplicate id"` and so on.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind

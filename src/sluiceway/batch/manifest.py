@@ -1,0 +1,77 @@
+"""What a batch is made of, and what its runs did: the file that lets a resume trust the results."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sluiceway.batch.errors import BatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT: Final = 1
+_RUNS: Final = 100  # runs remembered; a batch that is resumed more often forgets its first
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The file beside the results.
+
+    Attributes:
+        source: the fingerprint of what was read; see `Source.fingerprint`.
+        settings: what shapes the answers: the model or function, the template, parameters. Another rate limit does not.
+        runs: what each run did, the oldest first.
+    """
+
+    source: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    runs: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest | None:
+        """Return what *path* holds; None if it is not there.
+
+        Raises:
+            BatchError: it is no manifest, or one of a later version.
+        """
+        try:
+            held = json.loads(path.read_bytes())
+            if held["format"] > FORMAT:
+                raise BatchError(f"{path} was written by a later version of sluiceway")
+            return cls(held["source"], held["settings"], tuple(held.get("runs", ())))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise BatchError(f"{path} is no manifest of a batch: move it away to go on") from error
+
+    def write(self, path: Path) -> None:
+        """Put it in the place of what *path* holds, in one step.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f"{path.name}.new")
+        held = {"format": FORMAT, "source": self.source, "settings": self.settings, "runs": self.runs[-_RUNS:]}
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(held, file, indent=1, default=str)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+
+    def differences(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return a sentence for each of *settings* that is not as it was."""
+        names = sorted({*self.settings, *settings})
+        told = ((name, self.settings.get(name), settings.get(name)) for name in names)
+        return tuple(f"{name} was {was!r} and is {now!r}" for name, was, now in told if was != now)
+
+
+def wall_time() -> str:
+    """Return the time of day in UTC, as manifests have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

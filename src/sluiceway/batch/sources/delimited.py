@@ -1,0 +1,71 @@
+"""Rows of CSV and TSV files."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+from sluiceway.batch.errors import BadRow, BatchError
+from sluiceway.batch.sources.files import File
+from sluiceway.batch.sources.lines import SHOWN
+from sluiceway.batch.sources.row import Unread, row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sluiceway.batch.sources.row import Row
+
+
+class Delimited(File):
+    """CSV with a header; every column is text. A quoted field may span lines.
+
+    Reading raises Python's own limit of a field's length, which is one for the whole process, to the longest row.
+    """
+
+    kind = "csv"
+
+    def __init__(self, path: Path, id_column: str, longest: int) -> None:
+        super().__init__(path, id_column, longest)
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        self._pending = 0
+
+    def counted(self, lines: int) -> None:
+        """Know no total: a quoted field may span lines."""
+
+    def rows(self) -> Iterator[Row | Unread]:
+        """Yield each record as a row."""
+        csv.field_size_limit(max(csv.field_size_limit(), self._longest))
+        records = csv.reader(self._texts(), delimiter=self._delimiter)
+        names = next(records, None)
+        if names is None:
+            return
+        if len(set(names)) < len(names):
+            raise BatchError(f"{self.name}: two columns of the header have one name")
+        line = records.line_num
+        for index, cells in enumerate(record for record in records if record):
+            size, self._pending = self._pending, 0
+            value = dict(zip(names, cells, strict=False))
+            try:
+                _check(names, cells)
+                yield row_of(value, index, line + 1, self._id_column, size)
+            except BadRow as problem:
+                text = self._delimiter.join(cells)[:SHOWN].encode(errors="surrogateescape")
+                yield Unread(index, line + 1, problem, text.decode(errors="backslashreplace"), size)
+            line = records.line_num
+
+    def _texts(self) -> Iterator[str]:
+        for number, line, length in self.lines():
+            self._pending += length
+            if self._pending > self._longest:
+                raise BatchError(f"a row at line {number:,} is longer than max_row={self._longest:,}: an open quote?")
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
+
+
+def _check(names: list[str], cells: list[Any]) -> None:
+    if len(cells) != len(names):
+        raise BadRow("wrong columns", f"the row has {len(cells)} columns, the header {len(names)}")
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:  # what was no UTF-8 was read as halves of surrogate pairs
+        raise BadRow("not UTF-8", "a column is no UTF-8") from None

@@ -1,0 +1,52 @@
+"""Rows of Parquet files."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from sluiceway.batch.sources.files import File
+from sluiceway.batch.sources.row import row_of
+from sluiceway.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sluiceway.batch.sources.row import Row, Unread
+
+_BATCH = 256
+
+
+class Parquet(File):
+    """Every column by its name. One row group is in memory at a time, so write groups of moderate size.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+    """
+
+    kind = "parquet"
+    grows = False
+
+    def __init__(self, path: Path, id_column: str, longest: int) -> None:
+        if importlib.util.find_spec("pyarrow") is None:
+            raise MissingExtra(f"reading {path}", "parquet")
+        super().__init__(path, id_column, longest)
+
+    def counted(self, lines: int) -> None:
+        """Know no total from lines: a Parquet file has none."""
+
+    def rows(self) -> Iterator[Row | Unread]:
+        """Yield each row of each group."""
+        import pyarrow.parquet  # noqa: PLC0415 - an extra
+
+        table = pyarrow.parquet.ParquetFile(self.file)
+        self.total = table.metadata.num_rows
+        index = 0
+        for batch in table.iter_batches(batch_size=_BATCH):
+            size = batch.nbytes // max(1, batch.num_rows)
+            for value in batch.to_pylist():
+                yield row_of(value, index, None, self._id_column, size)
+                index += 1
+            self.went(index / self.total)
+        self.went(1.0)

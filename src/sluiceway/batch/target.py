@@ -1,0 +1,222 @@
+"""What is asked about each row: a function of the user's, or a model."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import ABC, abstractmethod
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from sluiceway.batch.errors import BadRow, BatchError
+from sluiceway.batch.questions import Endpoint, argument_of, question_of
+from sluiceway.batch.usual import usual_pipeline
+from sluiceway.binding import chain_of, layers_of
+from sluiceway.client import require_async_client
+from sluiceway.functions import name_of, require_async
+from sluiceway.layers import retry_jitter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from sluiceway.batch.templates import Template
+
+Bind: TypeAlias = "Callable[[Any], Any]"
+"""A `Pipeline`, another layer, or what else puts layers around a function."""
+
+ATTEMPTS: Final = 5
+"""Attempts of a row, where its pipeline does not say."""
+
+
+class Target(ABC):
+    """What is asked.
+
+    Attributes:
+        name: for people.
+        settings: what shapes its answers; long texts by their hash.
+        attempts: how many a row may have, as its layers say.
+        function: a function with the layers that rows go through, for `describe` and `snapshot`.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    attempts: int
+    function: Any
+
+    @abstractmethod
+    def prepare(self, value: Any) -> Any:
+        """Return what `ask` needs for the row *value*.
+
+        Raises:
+            BadRow: nothing can be asked about it.
+        """
+
+    @abstractmethod
+    def ask(self, prepared: Any) -> Awaitable[Any]:
+        """Ask, through all layers."""
+
+    async def close(self) -> None:  # noqa: B027 - most hold nothing open
+        """Let go of what it holds open."""
+
+
+class Function(Target):
+    """An async function, called with each row's prompt, messages or input, or with the row.
+
+    Args:
+        function: with layers of its own, or without.
+        pipeline: put around it; None for its own layers, and the usual ones if it has none.
+        template: makes the prompt.
+        argument: `"prompt"`, or `"row"` for the whole row.
+
+    Raises:
+        TypeError: *function* is not asynchronous, or a generator.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Awaitable[Any]],
+        pipeline: Bind | None,
+        template: Template | None,
+        argument: Literal["prompt", "row"] = "prompt",
+    ) -> None:
+        require_async(function)
+        if inspect.isasyncgenfunction(inspect.unwrap(function)):
+            raise TypeError(f"{name_of(function)} is an async generator function and has no single result")
+        if argument not in ("prompt", "row"):
+            raise ValueError(f"argument={argument!r} must be 'prompt' or 'row'")
+        self.name = name_of(function)
+        if pipeline is None and chain_of(function) is None:
+            pipeline = usual_pipeline()
+        self.function = function if pipeline is None else pipeline(function)
+        self.attempts = attempts_of(self.function)
+        self._template = template
+        self._whole = argument == "row"
+        self.settings = {
+            "function": f"{getattr(function, '__module__', '')}.{self.name}",
+            "argument": argument,
+            "template": None if template is None else _hash(template.text),
+        }
+
+    def prepare(self, value: Any) -> Any:
+        """Return what the function is called with."""
+        return value if self._whole else argument_of(value, self._template)
+
+    def ask(self, prepared: Any) -> Awaitable[Any]:
+        """Call the function."""
+        answer: Awaitable[Any] = self.function(prepared)
+        return answer
+
+
+class Model(Target):
+    """A model behind an OpenAI-compatible API.
+
+    Args:
+        model: its name; a row in the format of OpenAI's Batch API may name another.
+        pipeline: put around each request; None for the usual one.
+        template: makes the prompt.
+        client: an `AsyncOpenAI` or alike; None for one of our own, closed at the end.
+        base_url, api_key: of our own client; the environment's by default.
+        parameters: further fields of every request, such as `temperature`; those of a row's own body win.
+        system: what stands before every prompt as the system's message.
+        endpoint: where prompts go.
+
+    Raises:
+        TypeError: *client* is synchronous.
+        BatchError: there is no API key.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        pipeline: Bind | None,
+        template: Template | None,
+        *,
+        client: Any = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        system: str | None = None,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        if not model:
+            raise ValueError("the model's name is empty")
+        self.name = model
+        self._template = template
+        self._system = system
+        self._endpoint = endpoint
+        self._parameters = dict(parameters or {})
+        if self._parameters.get("stream"):
+            raise ValueError("parameters: a batch takes no streams, leave stream out")
+        self.settings = {
+            "model": model,
+            "endpoint": endpoint or "chat",
+            "template": None if template is None else _hash(template.text),
+            "system": None if system is None else _hash(system),
+            "parameters": _hash(repr(sorted(self._parameters.items()))) if self._parameters else None,
+        }
+        if client is not None:
+            require_async_client(client)
+        self._owns = client is None
+        self._client = _our_client(base_url, api_key) if client is None else client
+        around = usual_pipeline() if pipeline is None else pipeline
+        self._create = {name: around(create) for name, create in _creates(self._client).items()}
+        self._known = {name: set(inspect.signature(create).parameters) for name, create in self._create.items()}
+        self.function = self._create.get(endpoint or "chat") or next(iter(self._create.values()))
+        self.attempts = attempts_of(self.function)
+
+    def prepare(self, value: Any) -> Any:
+        """Return the endpoint and the body of the request."""
+        question = question_of(value, self._template, system=self._system, endpoint=self._endpoint)
+        if question.endpoint not in self._create:
+            raise BadRow("bad url", f"the client has no {question.endpoint}")
+        body = {"model": self.name, **self._parameters, **question.body}
+        unknown = [name for name in body if name not in self._known[question.endpoint]]
+        if unknown:
+            also = body.get("extra_body") or {}
+            body["extra_body"] = {**also, **{name: body.pop(name) for name in unknown}}
+        return question.endpoint, body
+
+    def ask(self, prepared: Any) -> Awaitable[Any]:
+        """Send the request."""
+        endpoint, body = prepared
+        answer: Awaitable[Any] = self._create[endpoint](**body)
+        return answer
+
+    async def close(self) -> None:
+        """Close the client, if it is our own."""
+        if self._owns:
+            await self._client.close()
+
+
+def attempts_of(function: Any) -> int:
+    """Return how many attempts the retries around *function* allow; 5 if there are none."""
+    attempts = 1
+    for layer in layers_of(function):
+        if isinstance(layer, retry_jitter):
+            attempts *= layer.attempts
+    return attempts if attempts > 1 else ATTEMPTS
+
+
+def _our_client(base_url: str | None, api_key: str | None) -> Any:
+    from sluiceway.providers.openai import client  # noqa: PLC0415 - openai takes half a second
+
+    elsewhere = base_url or os.environ.get("OPENAI_BASE_URL")
+    if api_key is None and not os.environ.get("OPENAI_API_KEY"):
+        if not elsewhere:
+            raise BatchError("there is no API key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys")
+        api_key = "none"  # servers of one's own ask for none, and the client insists on some
+    return client(base_url=base_url, api_key=api_key)
+
+
+def _creates(client: Any) -> dict[str, Any]:
+    """Return what can be asked of *client*, by endpoint."""
+    found: dict[str, Any] = {"chat": client.chat.completions.create}
+    for name in ("responses", "embeddings"):
+        resource = getattr(client, name, None)
+        if resource is not None:
+            found[name] = resource.create
+    return found
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,42 @@
+"""The layers of a batch, where nobody says which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sluiceway.layer import Pipeline
+from sluiceway.layers import bounded, circuit_breaker, rate_limited, retry_jitter, timed
+
+if TYPE_CHECKING:
+    from sluiceway.durations import Duration
+    from sluiceway.layer import Layer
+
+CONCURRENCY: Final = 100
+TIMEOUT: Final = "5m"
+
+
+def usual_pipeline(
+    *,
+    concurrency: int = CONCURRENCY,
+    rpm: float | None = None,
+    tpm: float | None = None,
+    attempts: int = 5,
+    timeout: Duration = TIMEOUT,
+    **limits: Any,
+) -> Pipeline:
+    """Return retries, a bound or limits, a circuit breaker and a time limit for each attempt, in this order.
+
+    Args:
+        concurrency: calls in flight.
+        rpm: requests per minute; None for no such limit.
+        tpm: tokens per minute; None for no such limit.
+        attempts: trips to the provider for each row, the first included.
+        timeout: of each attempt.
+        limits: further settings of `rate_limited`, such as `input_tpm` or `policy`.
+
+    Raises:
+        TypeError, ValueError: as the layers do.
+    """
+    limited = any(value is not None for value in (rpm, tpm)) or bool(limits)
+    place: Layer = rate_limited(rpm=rpm, tpm=tpm, in_flight=concurrency, **limits) if limited else bounded(concurrency)
+    return Pipeline(retry_jitter(attempts), place, circuit_breaker(), timed(timeout), name="batch")

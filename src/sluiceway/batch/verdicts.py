@@ -1,0 +1,179 @@
+"""What a row's failure means: it is dead, it waits, or the whole batch stops. Decided apart from doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from sluiceway.errors import BudgetExceeded, CircuitOpen, CostTooLarge, Rejected, SessionClosed
+from sluiceway.providers.errors import Fault, classify
+
+if TYPE_CHECKING:
+    from random import Random
+
+_BASE: Final = 1.0  # seconds
+_CAP: Final = 30.0
+_SPREAD: Final = 0.1
+_OUTAGE: Final = 3  # rows
+_DOUBLINGS: Final = 10
+
+_NO_MONEY = "the provider says that the quota is used up ({code}): add credit, then run the same command again"
+_NO_KEY = "the provider refuses the key (401): set another one, then run the same command again"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The batch ends before its source does; everything that was answered is saved.
+
+    Attributes:
+        kind: `"quota"`, `"unauthorized"`, `"budget"`, `"error rate"`, `"provider down"`, `"source"`, `"disk"` or
+            `"signal"`.
+        message: a sentence for people.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """The row is answered by nobody any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The row is asked again in `seconds`; it counts as an attempt only if one was made."""
+
+    reason: str
+    seconds: float
+
+
+Verdict: TypeAlias = Stop | Dead | Wait
+
+
+class Weather:
+    """Whether the provider fails a row, or all of them: a machine that is told the time.
+
+    Since the last answer to anybody at least three rows failed: that is an outage, and no row's own fault. A row that
+    fails while others are answered has only itself to blame.
+
+    Args:
+        patience: seconds without any answer, while rows fail, that the batch waits.
+    """
+
+    __slots__ = ("_failing", "_patience", "_since")
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._failing: set[int] = set()
+        self._since: float | None = None
+
+    def answered(self) -> None:
+        """Somebody was answered."""
+        if self._failing:
+            self._failing.clear()
+        self._since = None
+
+    def failed(self, index: int, now: float) -> None:
+        """The row at *index* failed, or was refused, by no fault of its own."""
+        self._failing.add(index)
+        if self._since is None:
+            self._since = now
+
+    @property
+    def outage(self) -> bool:
+        """Whether it looks like one."""
+        return len(self._failing) >= _OUTAGE
+
+    def hopeless(self, now: float) -> float | None:
+        """Return for how many seconds nobody has been answered, if that is longer than the batch waits."""
+        silent = 0.0 if self._since is None else now - self._since
+        return silent if silent > self._patience else None
+
+
+def judge(
+    error: Exception, index: int, spent: int, most: int, waits: int, weather: Weather, now: float, rng: Random
+) -> Verdict:
+    """Return what is to become of a row that failed with *error*.
+
+    Refusals of our layers (an open circuit, a full queue) cost no attempt, and the row waits as long as they say. What
+    can be repeated and still has attempts met the retry budget: it waits. So it does in an outage, however many
+    attempts it has had. Waits for lack of a better number are ``U(1/2, 1) * min(30, 2**waits)`` seconds.
+
+    Args:
+        error: the row's error.
+        index: its place.
+        spent: its attempts so far.
+        most: the attempts that it may have.
+        waits: how often it has waited.
+        weather: of the provider; it hears of the failure.
+        now: seconds of the same clock that *weather* is told.
+        rng: where chance comes from.
+    """
+    if isinstance(error, CostTooLarge):
+        return Dead()
+    if isinstance(error, BudgetExceeded):
+        return Stop("budget", f"{error}: raise the budget, then run the same command again")
+    found = classify(error)
+    if found.fault is Fault.QUOTA:
+        return Stop("quota", _NO_MONEY.format(code=found.code or found.status))
+    if found.status == 401:
+        return Stop("unauthorized", _NO_KEY)
+    refused = isinstance(error, Rejected) and not isinstance(error, SessionClosed)
+    if not refused and not found.retryable:
+        return Dead()
+    weather.failed(index, now)
+    if not refused and spent >= most and not weather.outage:
+        return Dead()
+    silent = weather.hopeless(now)
+    if silent is not None:
+        return Stop(
+            "provider down",
+            f"nothing was answered for {silent / 60:.0f} minutes, the last error was {type(error).__name__}: "
+            "run the same command again when the provider is back",
+        )
+    if refused:
+        asked = found.retry_after if found.retry_after is not None else _BASE
+        return Wait(
+            "circuit open" if isinstance(error, CircuitOpen) else "refused", asked * (1 + _SPREAD * rng.random())
+        )
+    longest = min(_CAP, _BASE * 2.0 ** min(waits, _DOUBLINGS))
+    seconds = max(found.retry_after or 0.0, longest * (0.5 + rng.random() / 2))
+    return Wait("provider down" if weather.outage else "retry budget", seconds)
+
+
+class ErrorRate:
+    """The share of dead rows among the last hundred that were asked.
+
+    Args:
+        over: more than this share of at least 50 rows is too much; None for never.
+    """
+
+    __slots__ = ("_dead", "_last", "_over", "_slot")
+
+    _WINDOW: Final = 100
+    _LEAST: Final = 50
+
+    def __init__(self, over: float | None) -> None:
+        self._over = over
+        self._last: list[bool] = []
+        self._slot = 0
+        self._dead = 0
+
+    def count(self, *, dead: bool) -> Stop | None:
+        """Count a row that is over; return the end of the batch if that is one too many."""
+        last = self._last
+        if len(last) < self._WINDOW:
+            last.append(dead)
+        else:
+            self._dead -= last[self._slot]
+            last[self._slot] = dead
+            self._slot = (self._slot + 1) % self._WINDOW
+        self._dead += dead
+        if self._over is None or len(last) < self._LEAST or self._dead <= self._over * len(last):
+            return None
+        return Stop(
+            "error rate",
+            f"{self._dead} of the last {len(last)} rows are dead letters, more than abort_over={self._over:g}: "
+            "look at the dead letters, and try them again with retry-dead",
+        )
