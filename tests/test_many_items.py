@@ -8,13 +8,13 @@ from contextvars import ContextVar
 
 import pytest
 
-from sluiceway import Pipeline
+from sluiceway import Pipeline, fallback
 from sluiceway.call import hints
 from sluiceway.errors import SessionClosed
 from sluiceway.outcome import Outcome
 from sluiceway.providers.usage import Usage
 from sluiceway.session import Session
-from sluiceway.testing import ScriptedProvider, after, completion, hang, run, stream
+from sluiceway.testing import ScriptedProvider, after, completion, hang, openai_error, run, stream
 from spies import Again, Stream
 from stepping import cancel_at_every_step
 
@@ -607,3 +607,19 @@ async def test_cancelled_while_streams_run_nothing_stays_behind():
         await settle()
         assert set() == others(), step
         assert all(each.closed for each in streams), step
+
+
+async def test_an_outcome_tells_which_model_and_which_function_answered():
+    """The last trip that got an answer: an alternative's where the first failed; neither where all did."""
+
+    async def ask(item, model="large"):
+        raise openai_error(503)
+
+    async def small(item, model="small"):
+        if item == "lost":
+            raise openai_error(503)
+        return completion("x", model="small")
+
+    async with Session() as session:
+        outcomes = await session.gather(fallback(small)(ask), ["a", "lost"])
+    assert [("small", "small"), (None, None)] == [(outcome.model, outcome.provider) for outcome in outcomes]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, Type
 
 from .errors import SessionClosed
 from .events import AttemptFinished
+from .functions import name_of
 from .outcome import Outcome
 from .telemetry import logs
 from .telemetry.hub import Scope, scopes
+from .telemetry.kinds import model_of
 
 if TYPE_CHECKING:
-    from .call import Call
+    from .call import Attempt, Call
     from .events import Event
     from .providers.usage import Usage
 
@@ -47,7 +49,7 @@ class Owner(Scope, Protocol):
 class Item(Generic[T, R]):
     """One item while its function runs: also the scope that hears the calls made for it."""
 
-    __slots__ = ("_gathering", "attempts", "index", "item", "started_at", "usage")
+    __slots__ = ("_gathering", "answered", "attempts", "index", "item", "started_at", "usage")
 
     def __init__(self, gathering: Gathering[T, R], index: int, item: T) -> None:
         self._gathering = gathering
@@ -55,6 +57,7 @@ class Item(Generic[T, R]):
         self.item = item
         self.attempts = 0
         self.usage: Usage | None = None
+        self.answered: tuple[Call, Attempt] | None = None
         self.started_at: float | None = None
 
     @property
@@ -76,6 +79,8 @@ class Item(Generic[T, R]):
         """Count the attempts of the item's calls, and their tokens."""
         if type(event) is AttemptFinished and not event.attempt.contained:
             self.attempts += 1
+            if event.attempt.outcome == "ok" and event.call is not None:
+                self.answered = (event.call, event.attempt)
             usage = event.attempt.usage
             if usage is not None:
                 self.usage = usage if self.usage is None else self.usage + usage
@@ -102,6 +107,7 @@ class Item(Generic[T, R]):
 
     def _outcome(self, value: R, error: BaseException | None) -> Outcome[R]:
         now = asyncio.get_running_loop().time()
+        answered = self.answered if error is None else None
         return Outcome(
             ok=error is None,
             value=value,
@@ -111,6 +117,8 @@ class Item(Generic[T, R]):
             attempts=self.attempts,
             latency=0.0 if self.started_at is None else now - self.started_at,
             usage=self.usage,
+            model=None if answered is None else model_of(*answered),
+            provider=None if answered is None else name_of(answered[0].function),
         )
 
 

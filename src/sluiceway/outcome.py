@@ -24,6 +24,8 @@ class Outcome(Generic[T_co]):
         attempts: trips to the provider that calls through layers made for it.
         latency: seconds from the start of the function to its end, waiting in layers included.
         usage: the tokens of those trips together; None if none was reported.
+        model: which the last trip that got an answer asked for, else the one that answered; None if neither is known.
+        provider: the name of the function that gave that answer, a `fallback`'s alternative perhaps; None without one.
     """
 
     ok: bool
@@ -34,3 +36,5 @@ class Outcome(Generic[T_co]):
     attempts: int = 0
     latency: float = 0.0
     usage: Usage | None = None
+    model: str | None = None
+    provider: str | None = None
