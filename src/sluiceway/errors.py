@@ -13,6 +13,7 @@ A provider's own error passes through unchanged; these are what the layers add::
     |   |-- BudgetExceeded          it may cost more than what is left of a budget
     |   `-- SessionClosed           the session drains or has ended
     |-- TimedOut (TimeoutError)     a limit of `timed` or a deadline passed
+    |-- ConfigError (ValueError)    a file of pipelines cannot be used
     |-- ReentrantUse (RuntimeError) a call waits for a permit that itself holds
     `-- MissingExtra (ImportError)  an optional dependency is not installed
 """
@@ -22,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class SluicewayError(Exception):
@@ -147,6 +148,22 @@ class TimedOut(SluicewayError, TimeoutError):
         self.kind = kind
         self.elapsed = elapsed
         self.spent = dict(spent or {})
+
+
+class ConfigError(SluicewayError, ValueError):
+    """A file of pipelines cannot be used; the message tells all that is wrong with it, each with its place.
+
+    Attributes:
+        problems: what is wrong, one by one; `str` of each names the place, the offending value and what is allowed.
+    """
+
+    def __init__(self, problems: Iterable[object]) -> None:
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems]
+        super().__init__(lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems", *lines]))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[object, ...]]]:
+        return type(self), (self.problems,)
 
 
 class ReentrantUse(SluicewayError, RuntimeError):
