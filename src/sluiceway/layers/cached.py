@@ -100,7 +100,12 @@ class cached(Layer):
         self._ttl = optional_seconds(ttl, "ttl")
         self._codec = Codec(types)
         self._told: set[str] = set()
+        self._generators = False
         self._hits = self._misses = self._stored = self._declined = 0
+
+    def check_function(self, function: Callable[..., Any]) -> None:
+        """Remember whether there are async generator functions, whose answers are streams; refuse none."""
+        self._generators = self._generators or is_generator(function)
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Answer *call* from the store, or run it and store what comes."""
@@ -134,7 +139,7 @@ class cached(Layer):
             if entry is None or entry["version"] != _VERSION:
                 return None
             streamed = entry["streamed"] is True
-            if is_generator(call.function) and not streamed:
+            if not streamed and self._generators and is_generator(call.function):
                 return None
             return max(0.0, time.time() - float(entry["at"])), streamed, self._codec.read(entry["answer"])
         except Exception:  # noqa: BLE001 - whatever it is, it is not what we wrote: it is written anew
