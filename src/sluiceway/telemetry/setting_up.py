@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import Sampler
 
     from .scraping import PrometheusEndpoint
 
@@ -110,8 +111,7 @@ def set_up(
     if port is not None:
         check_port(port)
     if endpoint is not None and not _there_already("tracer", trace_api._TRACER_PROVIDER):  # noqa: SLF001 - public is a proxy
-        sampler = None if sample is None else ParentBased(TraceIdRatioBased(sample))
-        made.tracer_provider = exporting(endpoint or None, service_name, sampler)
+        made.tracer_provider = exporting(endpoint or None, service_name, None if sample is None else sampling(sample))
     by_otlp = _asked("METRICS", "otlp")
     if (port is not None or by_otlp) and not _there_already("meter", metrics_state._METER_PROVIDER):  # noqa: SLF001 - as above
         readers: list[MetricReader] = [_pushing_reader()] if by_otlp else []
@@ -126,6 +126,11 @@ def set_up(
         lines.add()
         made._lines = lines  # noqa: SLF001 - our own
     return made
+
+
+def sampling(share: float) -> Sampler:
+    """Return what records a *share* of the traces, each whole or not at all; a trace from elsewhere has decided."""
+    return ParentBased(TraceIdRatioBased(share))
 
 
 def _set_globals(made: Setup) -> None:

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     from .handover import Handover
 
 GAP: Final = 1_000
-"""Nanoseconds between a span and the sibling after it: siblings that touch drop out of Jaeger's critical path."""
+"""Nanoseconds between a span and the sibling after it: siblings that touch drop out of Jaeger's critical path.
+
+Also the least length of a span: Jaeger warns of any that has none.
+"""
 SHORT: Final = 0.001
 """Seconds under which `detail="compact"` drops a phase that ended well."""
 _INTERNAL: Final = SpanKind.INTERNAL
@@ -189,7 +192,7 @@ class CallTrace:
     def _end(self, at: float, start: int) -> int:
         """Return where a span that began at *start* and ends at *at* is drawn to end."""
         end = self._anchor + int(at * 1e9)
-        end = max(end, start)
+        end = max(end, start + GAP)
         if at >= self._reached:
             self._reached = at
             self._drawn = max(self._drawn, end)
@@ -240,7 +243,7 @@ class CallTrace:
         if span is None or call is None:
             return
         attach(self._context)
-        end = self._end(event.at, 0)
+        end = self._end(event.at, getattr(span, "start_time", 0))
         if attempt.outcome == "error" and attempt.error is not None:
             self._failed(span, attempt.error, end)
         said = attributes.closing(call, attempt, beside=self._beside, opened=self._opened)
