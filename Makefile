@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help demo test check bench coverage format clean
+.PHONY: help demo test jaeger check bench coverage format clean
 
 help:                 ## this list
 	@grep -hE "^[a-z]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*## /\t/" | expand -t 12
@@ -28,6 +28,9 @@ demo: $(STAMP)        ## a few hundred calls against the embedded provider, watc
 
 test: $(STAMP)        ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+jaeger:               ## a Jaeger for the tests that ask a real one, built once where Go is at hand; they are skipped without
+	@sh tests/install_jaeger.sh
 
 check: $(STAMP)       ## lint, format, types
 	$(BIN)/ruff check .
