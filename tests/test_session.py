@@ -643,6 +643,13 @@ async def test_a_client_with_aclose_or_a_plain_close():
     assert ["aclose", "close"] == closed
 
 
+async def test_a_client_that_is_only_there_to_be_closed_completes_nothing():
+    """What has no `chat.completions.create` is named by its type when it is asked for an answer."""
+    async with Session(client=object(), model="m") as session:
+        with pytest.raises(TypeError, match="needs a client with chat.completions.create, as AsyncOpenAI, not a object"):
+            await session.complete("one")
+
+
 async def test_cancelled_at_any_step_the_client_is_closed_and_nothing_stays():
     """Wherever a session is cancelled, its client is closed and no task and no registration is left."""
     clients = []

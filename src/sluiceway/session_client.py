@@ -38,11 +38,19 @@ class SessionClient:
         self._create: Callable[..., Awaitable[Any]] | None = None
 
     async def create(self, **arguments: Any) -> Any:
-        """Run `chat.completions.create(**arguments)` through the layers."""
+        """Run `chat.completions.create(**arguments)` through the layers.
+
+        Raises:
+            TypeError: the client has no such thing; it may be there to be closed only.
+        """
         if self._create is None:
             if self._client is None:
                 self._client = _recommended()
-            self._create = bind(self._client.chat.completions.create, self._layers, self._name)
+            create = getattr(getattr(getattr(self._client, "chat", None), "completions", None), "create", None)
+            if create is None:
+                kind = type(self._client).__name__
+                raise TypeError(f"complete() needs a client with chat.completions.create, as AsyncOpenAI, not a {kind}")
+            self._create = bind(create, self._layers, self._name)
         return await self._create(**arguments)
 
     async def close(self) -> None:
