@@ -646,7 +646,7 @@ async def test_a_client_with_aclose_or_a_plain_close():
 async def test_a_client_that_is_only_there_to_be_closed_completes_nothing():
     """What has no `chat.completions.create` is named by its type when it is asked for an answer."""
     async with Session(client=object(), model="m") as session:
-        with pytest.raises(TypeError, match="needs a client with chat.completions.create, as AsyncOpenAI, not a object"):
+        with pytest.raises(TypeError, match=r"complete\(\) needs a client with .*, not a object"):
             await session.complete("one")
 
 
