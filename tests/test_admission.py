@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluiceway.admission import Fifo, WaitingRoom
+from sluiceway.admission import WaitingRoom
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.algorithms.token_buckets import TokenBuckets
 from sluiceway.expiry import Wheel
+from sluiceway.queues import Fifo
 from sluiceway.testing import run
 
 

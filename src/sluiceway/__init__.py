@@ -14,7 +14,6 @@ Decorate the coroutine functions that you have, or build a `Pipeline` and wrap a
 
 from __future__ import annotations
 
-from .admission import Fifo
 from .algorithms.retry_budget import RetryBudget
 from .binding import layers_of
 from .call import HIGH, LOW, NORMAL, Call, Hints, Proceed, hints
@@ -59,7 +58,7 @@ from .layers.deployment import Deployment
 from .order import PipelineWarning
 from .outcome import Outcome
 from .providers.usage import Usage
-from .queues import Fair, Priority
+from .queues import Fair, Fifo, Priority
 from .session import Session
 from .streaming import Abandoned
 

@@ -8,8 +8,9 @@ import time
 
 from rounds import pin, ratio
 
-from sluiceway.admission import Fifo, WaitingRoom
+from sluiceway.admission import WaitingRoom
 from sluiceway.algorithms.token_buckets import TokenBuckets
+from sluiceway.queues import Fifo
 from sluiceway.testing import VirtualTimeLoop
 
 ROUNDS = {1_000: 40, 100_000: 5}

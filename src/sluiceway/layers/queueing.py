@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluiceway.admission import Discipline, Fifo
 from sluiceway.durations import Duration, optional_seconds
 from sluiceway.expiry import Wheel
+from sluiceway.queues.fifo import Fifo
 
 if TYPE_CHECKING:
-    from sluiceway.admission import WaitingRoom
+    from sluiceway.admission import Discipline, WaitingRoom
     from sluiceway.call import Call
 
 

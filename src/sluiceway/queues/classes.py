@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sluiceway.admission import Fifo
 from sluiceway.call import NORMAL
+from sluiceway.queues.fifo import Fifo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

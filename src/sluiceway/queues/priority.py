@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from sluiceway.admission import Fifo
 from sluiceway.durations import Duration, optional_seconds
+from sluiceway.queues.fifo import Fifo
 
 from .classes import Classes, Lanes
 
