@@ -21,6 +21,11 @@ NIGHTLY = Stats(
     unpriced=12,
     unmetered=3,
     possibly_billed=4,
+    cache_hits=30,
+    coalesced=10,
+    hedges=14,
+    wasted_attempts=12,
+    wasted=Tokens(1_500, 600),
     latency=Latency(1496, 1.21, 1.1, 2.3, 3.4, 61.2),
     first_item=Latency(1496, 0.31, 0.301, 0.5, 0.8123, 2.0),
     throughput=98.1,
@@ -54,10 +59,12 @@ calls                       1,500
   cancelled                     2      0.1 %
   in flight                     2
 
-attempts                    1,561   61 retries
+attempts                    1,561   61 retries, 14 hedges, 12 in vain
+calls without one              40   30 from a cache, 10 coalesced
 tokens                    182,340   3 answers did not say
   input                   120,000   40,000 cached
   output                   62,340   1,200 reasoning
+  in vain                   2,100   of attempts that another one beat
 cost                     $0.1234+   12 answers of unknown price left out; 4 failed attempts may be billed
 
                              mean        p50        p95        p99        max
@@ -79,6 +86,7 @@ InternalServerError 503         5
 model                       calls    success   attempts     tokens       cost        p50        p95
 gpt-4o-mini                 1,400   > 99.9 %      1,450          0    $0.1234      1.1 s      2.2 s
 my-own                         12    100.0 %         12         10    unknown          -          -
+(unknown)                      86     96.4 %         99    182,330    $0.0000          -          -
 
 tenant                      calls    success   attempts     tokens       cost        p50        p95
 tenant 0                       20    100.0 %          0          0    $0.0000          -          -
@@ -89,7 +97,8 @@ def test_the_table_reads_as_specified():
     """All sections in columns, shares that hide neither the first failure nor the last success, long lists cut."""
     table = str(NIGHTLY)
     assert TABLE.splitlines() == table.splitlines()[: len(TABLE.splitlines())]
-    assert "... and 3 more" == table.splitlines()[-1]
+    assert "... and 3 more" == table.splitlines()[-2]
+    assert table.splitlines()[-1].startswith("(none)                      1,309     99.7 %")
 
 
 def test_no_line_ends_in_blanks():
@@ -109,3 +118,36 @@ def test_long_times_are_minutes_and_hours():
     """A session of a day is not shown in seconds."""
     assert "session   10 min" in str(Stats(elapsed=600.0))
     assert "session   24.0 h" in str(Stats(elapsed=86_400.0))
+
+
+def test_calls_of_no_model_and_no_tenant_have_a_row_so_that_columns_add_up():
+    """Calls that were refused, or answered from a cache, made no attempt that would tell their model."""
+    stats = Stats(
+        calls=12,
+        in_flight=2,
+        succeeded=7,
+        rejected=3,
+        cache_hits=4,
+        attempts=3,
+        by_model={"gpt-4o": Figures(calls=3, succeeded=3, attempts=3)},
+    )
+    rows = {line.split()[0]: line.split()[1:4] for line in str(stats).splitlines() if line}
+    assert ["7", "57.1", "%"] == rows["(unknown)"]
+    assert "(none)" not in rows
+    assert "calls without one               4   4 from a cache" in str(stats)
+
+
+def test_the_row_of_nobody_stays_when_a_list_is_cut():
+    """It is no name among many: without it the others would not add up."""
+    tenants = {f"t{number}": Figures(calls=1, succeeded=1) for number in range(20)}
+    assert "(none)                          5    100.0 %" in str(Stats(calls=25, succeeded=25, by_tenant=tenants))
+    assert "(none)" not in str(Stats(calls=20, succeeded=20, by_tenant=tenants))
+    assert "(unknown)" not in str(Stats(calls=20, rejected=20))
+
+
+def test_a_rest_of_unknown_price_is_no_rest_of_no_cost():
+    """What is left of answers without a price is "unknown"; what adding floats leaves over is nothing."""
+    known = {"gpt-4o": Figures(calls=1, succeeded=1, cost=0.3)}
+    priced = Stats(calls=2, succeeded=2, cost=0.1 + 0.2, by_model=known)
+    unpriced = Stats(calls=2, succeeded=2, cost=0.3, unpriced=1, by_model=known)
+    assert ["$0.0000", "unknown"] == [str(stats).splitlines()[-1].split()[-3] for stats in (priced, unpriced)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .stats import Figures, Tokens
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .sketch import Latency
-    from .stats import Figures, Stats, Waits
+    from .stats import Stats, Waits
 
 _NAME = 22  # characters of the first column
 _CELL = 11  # of all others: seven of them make 99, which a terminal of 100 does not break
@@ -26,8 +28,8 @@ def render(stats: Stats) -> str:
         _counts("calls ended with", stats.errors),
         _counts("attempts failed with", stats.attempt_errors),
         _counts("refused by", stats.refusals),
-        _figures("model", stats.by_model),
-        _figures("tenant", stats.by_tenant),
+        _figures("model", stats, stats.by_model, "(unknown)"),
+        _figures("tenant", stats, stats.by_tenant, "(none)"),
     ]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
@@ -55,7 +57,12 @@ def _outcomes(stats: Stats) -> list[str]:
 
 def _spent(stats: Stats) -> list[str]:
     tokens = stats.tokens
-    lines = [_row("attempts", f"{stats.attempts:,}", note=f"{stats.retries:,} retries" if stats.retries else "")]
+    more = {"retries": stats.retries, "hedges": stats.hedges, "in vain": stats.wasted_attempts}
+    lines = [_row("attempts", f"{stats.attempts:,}", note=_listed(more))]
+    spared = stats.cache_hits + stats.coalesced
+    if spared:
+        how = {"from a cache": stats.cache_hits, "coalesced": stats.coalesced}
+        lines.append(_row("calls without one", f"{spared:,}", note=_listed(how)))
     billed = f"{stats.possibly_billed:,} failed attempts may be billed" if stats.possibly_billed else ""
     unmetered = f"{stats.unmetered:,} answers did not say" if stats.unmetered else ""
     if tokens.total or stats.unmetered:
@@ -63,6 +70,8 @@ def _spent(stats: Stats) -> list[str]:
         lines.append(_row("  input", f"{tokens.input:,}", note=f"{tokens.cached:,} cached" if tokens.cached else ""))
         reasoning = f"{tokens.reasoning:,} reasoning" if tokens.reasoning else ""
         lines.append(_row("  output", f"{tokens.output:,}", note=reasoning))
+    if stats.wasted.total:
+        lines.append(_row("  in vain", f"{stats.wasted.total:,}", note="of attempts that another one beat"))
     if tokens.total:
         unpriced = (
             f"{stats.unpriced:,} answers of unknown price left out" if stats.unpriced and stats.cost is not None else ""
@@ -94,25 +103,56 @@ def _counts(title: str, counts: Mapping[str, int]) -> list[str]:
     return [_row(title), *_most(rows)] if rows else []
 
 
-def _figures(title: str, figures: Mapping[str, Figures]) -> list[str]:
-    rows = [
-        _row(
-            name,
-            f"{each.calls:,}",
-            "" if each.success_rate is None else _share(each.success_rate),
-            f"{each.attempts:,}",
-            f"{each.tokens.total:,}",
-            _money(each),
-            _seconds(each.latency.p50),
-            _seconds(each.latency.p95),
-        )
-        for name, each in figures.items()
-    ]
+def _figures(title: str, stats: Stats, by_name: Mapping[str, Figures], nameless: str) -> list[str]:
+    """Show *by_name*, and under *nameless* what of *stats* belongs to none of them, so that columns add up."""
+    if not by_name:
+        return []
     heads = ("calls", "success", "attempts", "tokens", "cost", "p50", "p95")
-    return [_row(title, *heads), *_most(rows)] if rows else []
+    rows = _most([_columns(name, each) for name, each in by_name.items()])
+    rest = _rest(stats, by_name.values())
+    return [_row(title, *heads), *rows, *([_columns(nameless, rest)] if rest.calls or rest.attempts else [])]
+
+
+def _columns(name: str, each: Figures) -> str:
+    return _row(
+        name,
+        f"{each.calls:,}",
+        "" if each.success_rate is None else _share(each.success_rate),
+        f"{each.attempts:,}",
+        f"{each.tokens.total:,}",
+        _money(each),
+        _seconds(each.latency.p50),
+        _seconds(each.latency.p95),
+    )
+
+
+def _rest(stats: Stats, named: Iterable[Figures]) -> Figures:
+    """Return what of *stats* is over and in none of *named*; no latencies, which cannot be told apart."""
+    every = tuple(named)
+
+    def less(total: int, name: str) -> int:
+        return total - sum(getattr(each, name) for each in every)
+
+    counted = ("succeeded", "failed", "rejected", "timed_out", "cancelled", "attempts", "unpriced")
+    spent = (stats.cost or 0.0) - sum(each.cost or 0.0 for each in every)
+    unpriced = less(stats.unpriced, "unpriced")
+    known = spent > 1e-9 or not unpriced  # USD; less is what adding floats leaves over
+    return Figures(
+        calls=less(stats.calls - stats.in_flight, "calls"),
+        tokens=Tokens(
+            input=stats.tokens.input - sum(each.tokens.input for each in every),
+            output=stats.tokens.output - sum(each.tokens.output for each in every),
+        ),
+        cost=max(0.0, spent) if known else None,
+        **{name: less(getattr(stats, name), name) for name in counted},
+    )
 
 
 # ------------------------------------------------------------------ cells
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def _row(name: str, *cells: str, note: str = "") -> str:
