@@ -142,6 +142,19 @@ class LimitPaused(Event):
 
 
 @fact
+class StoreChanged(Event):
+    """A store that processes share (`store`, its class) went `"away"` for `reason`, or came `"back"`.
+
+    While it is away `policy` holds: `"local_share"`, `"open"` or `"closed"`.
+    """
+
+    store: str
+    state: str
+    policy: str
+    reason: str
+
+
+@fact
 class Settled(Event):
     """A reservation was replaced by what the call really took.
 
@@ -258,10 +271,11 @@ class HedgeLost(Event):
 
 @fact
 class Coalesced(Event):
-    """A call took the answer to an equal one that was under way, instead of an attempt of its own."""
+    """A call took the answer to `leader`, an equal one under way, instead of an attempt of its own."""
 
     layer: str
     waited: float
+    leader: Call | None = field(default=None, repr=False)
 
 
 @fact

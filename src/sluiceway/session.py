@@ -19,6 +19,7 @@ from .session_client import SessionClient
 from .telemetry import logs
 from .telemetry.hub import attached, process_scopes, publish, scopes
 from .telemetry.last_minute import Episodes
+from .telemetry.linking import RELATIONS, SessionSpan
 from .telemetry.pricing import Pricing, load_soon
 from .telemetry.statistics import Statistics
 from .telemetry.stats import Stats
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from opentelemetry.trace import Span
+
     from .call import Call
     from .durations import Duration
     from .providers.prices import PriceTable
+    from .telemetry.linking import Relation
 
 
 class Session(ManyItems):
@@ -51,6 +55,8 @@ class Session(ManyItems):
             minute did not succeed, once until it falls to half of that; None for never.
         own_client: whether to close the client at the end; None to close it if the session made it.
         scope: `"context"` for the calls inside; `"process"` for every call of the process while it is open.
+        span: a span of the session's own: `"children"` puts its calls into one trace below it, for some hundreds of
+            them; `"links"` leaves each call a trace of its own, sampled by itself, with a link to it.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -69,9 +75,12 @@ class Session(ManyItems):
         error_rate_alert: float | None = 0.05,
         own_client: bool | None = None,
         scope: Literal["context", "process"] = "context",
+        span: Relation | None = None,
     ) -> None:
         super().__init__()
         _check(name, pipeline, model, on_event, error_rate_alert, scope)
+        if span not in (None, *RELATIONS):
+            raise ValueError(f"span={span!r} must be one of {', '.join(map(repr, RELATIONS))}, or None for no span")
         self.name = name or ""
         self._called = f"session {name}" if name else "the session"
         self.id = f"{name or 'session'}-{os.urandom(4).hex()}"
@@ -83,6 +92,8 @@ class Session(ManyItems):
         self._on_event = on_event
         self._episodes = None if error_rate_alert is None else Episodes(error_rate_alert)
         self._scope = scope
+        self._relation = span
+        self.tracing: SessionSpan | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statistics: Statistics | None = None
         self._started_at = 0.0
@@ -103,6 +114,11 @@ class Session(ManyItems):
         """What usage costs: a function of a model's name and a `Usage` that returns USD, None if nobody knows."""
         return self._pricing
 
+    @property
+    def span(self) -> Span | None:
+        """OpenTelemetry's span of the session, such as to link to; None where none is asked for, or not yet entered."""
+        return None if self.tracing is None else self.tracing.span
+
     # ------------------------------------------------------------------ its life
 
     @staticmethod
@@ -121,6 +137,8 @@ class Session(ManyItems):
         self.hear = self._statistics.hear if self._on_event is None else self._count_and_tell
         self.counter = self._statistics if self._on_event is None else None
         load_soon()
+        if self._relation is not None:
+            self.tracing = SessionSpan(self.name, self.id, self._relation)
         if self._scope == "process":
             process_scopes.append(self)
         else:
@@ -138,6 +156,8 @@ class Session(ManyItems):
         try:
             await ended([task for gathering in list(self._gatherings) for task in gathering.end()])
         finally:
+            if self.tracing is not None:
+                self.tracing.end(self.stats, error)
             await self._client.close()
 
     def _withdraw(self) -> None:

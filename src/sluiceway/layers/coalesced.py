@@ -170,7 +170,7 @@ class coalesced(Layer):
                 run.sink(Phase(now, call, since, self.name, wait, {"sluiceway.coalesced.waiting": flight.waiting}))
         if self._streams or not flight.streams:
             self._joined += 1
-            call.report(Coalesced(now, call, self.name, now - since))
+            call.report(Coalesced(now, call, self.name, now - since, flight.call))
 
     def snapshot(self) -> CoalescedSnapshot:
         """Return what is under way, and how many calls were spared."""

@@ -65,6 +65,11 @@ class Flight:
         self._loop = call.run.loop
         self._task = self._loop.create_task(self._fly())
 
+    @property
+    def call(self) -> Call:
+        """The first who waited, as the layers inside know it."""
+        return self._branch.call
+
     def contains(self, call: Call) -> bool:
         """Whether *call* is made inside it, and would wait for itself."""
         outer = call.run.parent

@@ -17,6 +17,7 @@ from sluiceway.running import switch
 
 from .configuration import configure
 from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten, warnings_only
+from .linking import linked
 
 if TYPE_CHECKING:
     from .otlp import ExportingTracerProvider
@@ -117,6 +118,7 @@ __all__ = [
     "attached",
     "configure",
     "export_otlp",
+    "linked",
     "listen",
     "process_scopes",
     "prometheus",

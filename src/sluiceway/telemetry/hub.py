@@ -19,6 +19,7 @@ from opentelemetry.metrics import _internal as metrics_api
 from opentelemetry.trace import INVALID_SPAN
 
 from . import logs, metrics
+from .linking import call_span
 from .logs import WARNINGS, standard_log, told
 from .metrics import enabled as metered
 from .metrics import metering
@@ -51,7 +52,8 @@ class Scope(Protocol):
 
     If it has an attribute `id` (a str), spans carry that as `session.id` and log lines as `session_id`. If it has an
     attribute `counter`, not None, and is the only one to hear a call, the call's regular events are not made for it:
-    the counter is told of the call's start and end, and finds the attempts in its record.
+    the counter is told of the call's start and end, and finds the attempts in its record. If it has an attribute
+    `tracing`, not None, that says where the calls' spans begin (`linking.SessionSpan`).
     """
 
     drains: bool
@@ -202,7 +204,7 @@ def _introduce(run: Run, heard: tuple[Scope, ...], own: Observation | None) -> N
     """Give the call everybody who hears it, and nobody if that fails; *own* is what its layers say about that."""
     try:
         settings = tracing if own is None else own.tracing
-        _listening(run, settings.start(f"call {run.name}"), heard, settings, own)
+        _listening(run, call_span(settings, f"call {run.name}", heard), heard, settings, own)
     except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
         run.sink = warnings_only  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)

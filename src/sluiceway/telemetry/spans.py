@@ -275,6 +275,13 @@ class CallTrace:
         self.moment(event)
         self.span.set_attributes({FALLBACK_FROM: event.failed, FALLBACK_TO: event.to})
 
+    def coalesced(self, event: events.Coalesced) -> None:
+        """Link the call to the one whose answer it took: the attempt is in that trace."""
+        facts = None if event.leader is None else event.leader.run.facts
+        leader = None if facts is None else facts.span.get_span_context()
+        if leader is not None and leader.is_valid:
+            self.span.add_link(leader)
+
     def _failed(self, span: Span, error: BaseException, at: int) -> None:
         """Mark *span* as failed with *error*, which is recorded once in the call: where it happened.
 
@@ -317,6 +324,7 @@ CallTrace.draw = {
     events.SdkRetries: CallTrace.moment,
     events.FellBack: CallTrace.fell_back,
     events.PassedOver: CallTrace.moment,
+    events.Coalesced: CallTrace.coalesced,
     events.HedgeSent: CallTrace.moment,
     events.HedgeLost: CallTrace.moment,
 }
