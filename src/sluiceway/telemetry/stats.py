@@ -124,8 +124,8 @@ class Stats(Figures):
         errors: calls that ended with an error or refusal, by its kind, the most frequent first.
         attempt_errors: attempts that failed, by kind; a retry may have saved their calls.
         refusals: how often each layer refused.
-        by_model: calls by the model asked for, else by the one that answered; if neither is known, as of calls that were
-            refused or answered from a cache, left out: the table shows them as "(unknown)".
+        by_model: calls by the model asked for, else by the one that answered; if neither is known, as of calls that
+            were refused or answered from a cache, left out: the table shows them as "(unknown)".
         by_tenant: calls by `hints(tenant=...)`.
     """
 

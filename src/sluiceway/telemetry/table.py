@@ -130,21 +130,23 @@ def _rest(stats: Stats, named: Iterable[Figures]) -> Figures:
     """Return what of *stats* is over and in none of *named*; no latencies, which cannot be told apart."""
     every = tuple(named)
 
-    def less(total: int, name: str) -> int:
-        return total - sum(getattr(each, name) for each in every)
+    def less(name: str) -> int:
+        return int(getattr(stats, name) - sum(getattr(each, name) for each in every))
 
-    counted = ("succeeded", "failed", "rejected", "timed_out", "cancelled", "attempts", "unpriced")
     spent = (stats.cost or 0.0) - sum(each.cost or 0.0 for each in every)
-    unpriced = less(stats.unpriced, "unpriced")
+    unpriced = less("unpriced")
     known = spent > 1e-9 or not unpriced  # USD; less is what adding floats leaves over
     return Figures(
-        calls=less(stats.calls - stats.in_flight, "calls"),
-        tokens=Tokens(
-            input=stats.tokens.input - sum(each.tokens.input for each in every),
-            output=stats.tokens.output - sum(each.tokens.output for each in every),
-        ),
+        calls=less("calls") - stats.in_flight,
+        succeeded=less("succeeded"),
+        failed=less("failed"),
+        rejected=less("rejected"),
+        timed_out=less("timed_out"),
+        cancelled=less("cancelled"),
+        attempts=less("attempts"),
+        tokens=Tokens(stats.tokens.total - sum(each.tokens.total for each in every)),
         cost=max(0.0, spent) if known else None,
-        **{name: less(getattr(stats, name), name) for name in counted},
+        unpriced=unpriced,
     )
 
 
