@@ -104,6 +104,10 @@ class Journal:
         finally:
             self._syncing = None
 
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        os.close(self._fd)
+
     async def close(self) -> None:
         """Force everything to the disk, whatever the policy, and close the file.
 

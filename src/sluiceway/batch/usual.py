@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.layer import Pipeline
 from sluiceway.layers import bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from sluiceway.order import PipelineWarning
 
 if TYPE_CHECKING:
     from sluiceway.durations import Duration
@@ -39,4 +41,8 @@ def usual_pipeline(
     """
     limited = any(value is not None for value in (rpm, tpm)) or bool(limits)
     place: Layer = rate_limited(rpm=rpm, tpm=tpm, in_flight=concurrency, **limits) if limited else bounded(concurrency)
-    return Pipeline(retry_jitter(attempts), place, circuit_breaker(), timed(timeout), name="batch")
+    with warnings.catch_warnings():
+        # Its window is shorter than two time limits: a provider that hangs does not open the circuit. But a batch waits
+        # by itself when nobody is answered, and a longer window would notice an outage later.
+        warnings.simplefilter("ignore", PipelineWarning)
+        return Pipeline(retry_jitter(attempts), place, circuit_breaker(), timed(timeout), name="batch")

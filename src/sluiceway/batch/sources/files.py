@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from sluiceway.batch.sources.source import Source, SourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
     from pathlib import Path
 
     from sluiceway.batch.sources.row import Row, Unread
@@ -99,7 +99,7 @@ class File(Source):
     def rows(self) -> Iterator[Row | Unread]:
         """Yield all rows; runs in a thread."""
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield up to 256 rows, or about a megabyte, at a time."""
         rows = self.rows()
         while True:

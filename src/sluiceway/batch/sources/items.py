@@ -9,8 +9,6 @@ from sluiceway.batch.sources.row import row_of
 from sluiceway.batch.sources.source import Source, SourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from sluiceway.batch.sources.source import Chunk
 
 
@@ -35,7 +33,7 @@ class Items(Source):
         """Return a sentence if it was a file before."""
         return None if before.get("kind") == "items" else "the source was a file and is an iterable"
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the items one by one, so that none is taken before it is wanted."""
         index = 0
         items = self._items

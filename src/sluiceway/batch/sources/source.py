@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from sluiceway.batch.sources.row import Row, Unread
 
@@ -43,7 +43,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def chunks(self) -> AsyncIterator[Chunk]:
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the rows, some at a time, in order.
 
         Raises:

@@ -1,0 +1,173 @@
+"""Where rows end: in the results or among the dead letters, on disk before they count."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from sluiceway.batch.ids import ANSWERED, DEAD, of_row
+from sluiceway.batch.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluiceway.batch.dead_letters import DeadLetter
+    from sluiceway.batch.durability import Durability
+    from sluiceway.batch.ids import KnownIds
+    from sluiceway.batch.paths import Paths
+    from sluiceway.batch.rows import ResultRow
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_AGAIN: Final = 1.0  # seconds between two looks for room
+
+
+class CannotWrite(Exception):
+    """A row could not be written where it belongs.
+
+    Attributes:
+        rescued: the file that took it instead; None if there was none, and the row is lost.
+    """
+
+    def __init__(self, message: str, rescued: Path | None) -> None:
+        super().__init__(message)
+        self.rescued = rescued
+
+
+class Keeper:
+    """The two files that a run appends to.
+
+    A disk that is full is waited for: the row stays in memory, and is written when there is room. What cannot be
+    written at all goes to a file among the temporary ones, since it is paid for.
+
+    Args:
+        paths: of the batch.
+        ids: marked with what becomes of each row.
+        durability: see there.
+        disk_patience: seconds that a full disk is waited for.
+        dead: the file of dead letters, where that is another than usual.
+        on_block: told True when a row waits for the disk, and False when none does any more.
+
+    Attributes:
+        answered, dead: rows written by this run.
+        repaired: bytes of torn lines that were cut off at the start.
+
+    Raises:
+        OSError: a file cannot be opened or written.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        ids: KnownIds,
+        durability: Durability,
+        disk_patience: float,
+        dead: Path | None = None,
+        on_block: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self._ids = ids
+        self._patience = disk_patience
+        self._results = Journal(paths.results, durability)
+        try:
+            self._letters = Journal(dead or paths.dead, durability)
+        except BaseException:
+            self._results.abandon()
+            raise
+        self.repaired = self._results.repaired + self._letters.repaired
+        self.answered = 0
+        self.dead = 0
+        self.on_block = on_block
+        self._blocked = 0
+        self._rescued: Path | None = None
+
+    async def answer(self, row: ResultRow) -> None:
+        """Write *row* to the results.
+
+        Raises:
+            CannotWrite: that failed for good.
+        """
+        await self._write(self._results, row.to_line())
+        self._ids.mark(row.id, ANSWERED)
+        self.answered += 1
+
+    async def bury(self, letter: DeadLetter) -> None:
+        """Write *letter* to the dead letters.
+
+        Raises:
+            CannotWrite: that failed for good.
+        """
+        await self._write(self._letters, letter.to_line())
+        self._ids.mark(letter.id if letter.stage == "call" else of_row(letter.index), DEAD)
+        self.dead += 1
+
+    async def _write(self, journal: Journal, line: bytes) -> None:
+        try:
+            journal.append(line)
+        except OSError as error:
+            await self._wait_for_room(journal, line, error)
+        try:
+            await journal.settled()
+        except OSError as error:
+            raise CannotWrite(
+                f"{journal.path} cannot be forced to the disk: {error.strerror or error}", None
+            ) from error
+
+    async def _wait_for_room(self, journal: Journal, line: bytes, error: OSError) -> None:
+        """Try again until *line* is written, or until it is clear that it will not be."""
+        until = asyncio.get_running_loop().time() + self._patience
+        self._block(1)
+        try:
+            while error.errno in _FULL and asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(_AGAIN)
+                try:
+                    journal.append(line)
+                except OSError as again:
+                    error = again
+                else:
+                    return
+        except asyncio.CancelledError:
+            self._rescue(line)
+            raise
+        finally:
+            self._block(-1)
+        rescued = self._rescue(line)
+        where = f"kept in {rescued} instead: append it" if rescued else "lost"
+        text = f"{journal.path} cannot be written: {error.strerror or error}; what was paid for is {where}"
+        raise CannotWrite(text, rescued) from error
+
+    def _block(self, change: int) -> None:
+        before, self._blocked = self._blocked, self._blocked + change
+        if bool(before) != bool(self._blocked):
+            self.on_block(bool(self._blocked))
+
+    def _rescue(self, line: bytes) -> Path | None:
+        """Write *line* among the temporary files."""
+        path = Path(tempfile.gettempdir()) / f"sluiceway-rescued-{os.getpid()}.jsonl"
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            with open(path, "ab", opener=lambda name, _: os.open(name, flags, 0o600)) as file:
+                file.write(line)
+            self._rescued = path
+            return path
+        return None
+
+    async def close(self) -> None:
+        """Force both files to the disk and close them.
+
+        Raises:
+            OSError: that failed.
+        """
+        try:
+            await self._results.close()
+        finally:
+            await self._letters.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()

@@ -1,0 +1,177 @@
+"""One run of a batch, from its lock to its last line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sluiceway.batch.errors import BatchError
+from sluiceway.batch.ids import KnownIds
+from sluiceway.batch.keeping import Keeper
+from sluiceway.batch.known import Before, settled_in
+from sluiceway.batch.lock import Lock
+from sluiceway.batch.manifest import Manifest, wall_time
+from sluiceway.batch.outcome import BatchRun
+from sluiceway.batch.resuming import manifest_for
+from sluiceway.batch.retrying_dead import merge, second_letters
+from sluiceway.batch.runner import Runner
+from sluiceway.batch.signals import Signals
+from sluiceway.batch.verdicts import Stop
+from sluiceway.describe import describe
+from sluiceway.events import ErrorRateHigh
+from sluiceway.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from sluiceway.batch.paths import Paths
+    from sluiceway.batch.settings import Settings
+    from sluiceway.batch.sources.source import Source
+    from sluiceway.batch.target import Target
+    from sluiceway.events import Event
+
+
+class Batch:
+    """One run from its lock to its last line; `run` and `retry_dead` make one."""
+
+    def __init__(
+        self,
+        target: Target,
+        source: Source,
+        paths: Paths,
+        settings: Settings,
+        name: str,
+        prices: Any,
+        on_alert: Callable[[ErrorRateHigh], None] | None,
+        watch: Any,
+    ) -> None:
+        self._target = target
+        self._source = source
+        self._paths = paths
+        self._settings = settings
+        self._watch = watch
+        self._on_alert = on_alert
+        self._alerts = 0
+        self._signal: int | None = None
+        self._runner: Runner | None = None
+        self._session = Session(name, prices=prices, on_event=self._hear, error_rate_alert=settings.alert_over)
+
+    async def run(self, *, resume: bool | None = None) -> BatchRun:
+        """Run it; *resume* as in `run`."""
+        paths = self._paths
+        with _unwritable(paths), Lock(paths.lock):
+            settings = {**self._target.settings, "full_response": self._settings.full_response}
+            manifest = await asyncio.to_thread(manifest_for, paths, self._source, settings, resume=resume)
+            ids = KnownIds()
+            known = await asyncio.to_thread(settled_in, paths.results, paths.dead, ids)
+            return await self._recorded(manifest, ids, known, None)
+
+    async def run_again(self) -> BatchRun:
+        """Run it over dead letters: those that are answered leave them."""
+        paths = self._paths
+        with _unwritable(paths), Lock(paths.lock):
+            manifest = Manifest.read(paths.manifest) or Manifest({}, self._target.settings)
+            ids = KnownIds()
+            await asyncio.to_thread(settled_in, paths.results, None, ids)
+            again = second_letters(paths)
+            again.unlink(missing_ok=True)
+            return await self._recorded(manifest, ids, Before(), again)
+
+    async def _recorded(self, manifest: Manifest, ids: KnownIds, known: Before, again: Path | None) -> BatchRun:
+        """Run it, and write down that it began and what it came to."""
+        paths = self._paths
+        begun = {"started_at": wall_time(), "pipeline": layers_of_target(self._target)}
+        async with Keeper(paths, ids, self._settings.durability, self._settings.disk_patience, again) as keeper:
+            _noted(manifest, begun).write(paths.manifest)
+            outcome = await self._run(keeper, ids, known)
+        if again is not None:
+            outcome = replace(outcome, dead_in_all=await asyncio.to_thread(merge, paths, ids))
+        _noted(manifest, {**begun, **told(outcome)}).write(paths.manifest)
+        return outcome
+
+    async def _run(self, keeper: Keeper, ids: KnownIds, known: Before) -> BatchRun:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with self._session as session:
+            self._runner = runner = Runner(self._target, self._source, keeper, ids, session, self._settings)
+            with Signals(self._signalled):
+                async with contextlib.nullcontext() if self._watch is None else self._watch(runner.progress):
+                    await runner.run()
+        return BatchRun(
+            self._paths,
+            runner.read,
+            runner.before,
+            keeper.answered,
+            keeper.dead,
+            runner.pending,
+            known.dead + keeper.dead,
+            runner.complete and not runner.pending,
+            runner.stopping,
+            self._signal,
+            self._alerts,
+            keeper.repaired,
+            loop.time() - began,
+            session.stats,
+        )
+
+    def _signalled(self, number: int) -> None:
+        assert self._runner is not None
+        name = signal.Signals(number).name
+        if self._signal is None:
+            self._signal = number
+            self._runner.stop(Stop("signal", f"{name}: what was in flight could finish, run it again for the rest"))
+        else:
+            self._runner.abort(Stop("signal", f"a second {name}"))
+
+    def _hear(self, event: Event) -> None:
+        if type(event) is ErrorRateHigh:
+            self._alerts += 1
+            if self._on_alert is not None:
+                self._on_alert(event)
+
+
+def told(outcome: BatchRun) -> dict[str, Any]:
+    """Return what a manifest says about a run that is over."""
+    counts = ("rows", "before", "answered", "dead", "pending", "complete", "signal", "alerts", "repaired")
+    stopped = outcome.stopped
+    return {
+        "ended_at": wall_time(),
+        **{name: getattr(outcome, name) for name in counts},
+        "stopped": None if stopped is None else {"kind": stopped.kind, "message": stopped.message},
+        "elapsed_s": round(outcome.elapsed, 3),
+        "stats": outcome.stats.to_dict(),
+    }
+
+
+def layers_of_target(target: Target) -> list[dict[str, Any]]:
+    """Return the layers that rows go through, with the settings that differ from None, as text."""
+    try:
+        layers = describe(target.function).layers
+    except TypeError:
+        return []
+    return [
+        {"layer": layer.name, **{key: _plain(value) for key, value in layer.settings.items() if value is not None}}
+        for layer in layers
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def _noted(manifest: Manifest, latest: Mapping[str, Any]) -> Manifest:
+    return Manifest(manifest.source, manifest.settings, (*manifest.runs, latest))
+
+
+@contextlib.contextmanager
+def _unwritable(paths: Paths) -> Iterator[None]:
+    """Say which batch it is whose files cannot be opened or written."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename or paths.results
+        raise BatchError(f"the results cannot be written: {path}: {error.strerror or error}") from error

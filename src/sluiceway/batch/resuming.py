@@ -1,0 +1,68 @@
+"""Whether results that are there already may be gone on with."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sluiceway.batch.errors import BatchError, BatchMismatch
+from sluiceway.batch.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sluiceway.batch.paths import Paths
+    from sluiceway.batch.sources.source import Source
+
+
+def manifest_for(paths: Paths, source: Source, settings: Mapping[str, Any], *, resume: bool | None) -> Manifest:
+    """Return the manifest to go on with; it reads the whole source for its fingerprint, and blocks for it.
+
+    Args:
+        paths: of the batch.
+        source: what will be read.
+        settings: what shapes the answers.
+        resume: None to go on if source and settings are those of before; True to go on in any case: rows whose ids are
+            in the files are settled; False to begin anew: the files of before are moved aside, since they are paid for.
+
+    Raises:
+        BatchMismatch: *resume* is None, and something differs.
+        BatchError: the source cannot be read, or the manifest.
+    """
+    if resume is False:
+        move_aside(paths)
+    before = Manifest.read(paths.manifest)
+    try:
+        found = source.fingerprint(None if before is None else before.source)
+    except OSError as error:
+        raise BatchError(f"the source {source.name} cannot be read: {error.strerror or error}") from error
+    if resume is None:
+        _check(paths, before, source, settings)
+    return Manifest(found, settings, () if before is None else before.runs)
+
+
+def _check(paths: Paths, before: Manifest | None, source: Source, settings: Mapping[str, Any]) -> None:
+    if before is None:
+        if any(path.exists() and path.stat().st_size for path in (paths.results, paths.dead)):
+            raise BatchMismatch(
+                f"{paths.results} is there, without the manifest that says what it was made from. Resume in any case "
+                "(resume=True, --resume) if it is this batch's, begin anew (resume=False, --restart), or name another"
+            )
+        return
+    changed = source.difference(before.source)
+    differences = (*(() if changed is None else (changed,)), *before.differences(settings))
+    if differences:
+        raise BatchMismatch(
+            f"{paths.results} was made otherwise: {'; '.join(differences)}. Resume in any case (resume=True, "
+            "--resume), begin anew (resume=False, --restart), or name another",
+            differences,
+        )
+
+
+def move_aside(paths: Paths) -> None:
+    """Give the files of an earlier batch another name, `answers.before-1700000000.jsonl`."""
+    stamp = f"before-{time.time_ns() // 1_000_000}"
+    for path in (paths.results, paths.dead, paths.manifest):
+        if path.exists():
+            stem, dot, rest = path.name.partition(".")
+            path.rename(path.with_name(f"{stem}.{stamp}{dot}{rest}"))
