@@ -589,7 +589,7 @@ async def test_its_repr_and_snapshot_say_why_somebody_waits():
 
 def test_its_settings_are_all_there():
     """For `describe`."""
-    assert {"limit": 1, "by": None, "max_wait": None, "max_queue": 5, "queue": Fifo()} == dict(
+    assert {"limit": 1, "by": None, "max_wait": None, "max_queue": 5, "queue": Fifo(), "store": None} == dict(
         bounded(1, max_queue=5, queue=Fifo()).settings()
     )
 

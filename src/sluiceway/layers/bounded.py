@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sluiceway.admission import Discipline, WaitingRoom
@@ -14,8 +14,10 @@ from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.queueing import Queueing, count
 from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.layers.shared_limits import Shared, patience_with, shared_places
 from sluiceway.order import Role
 from sluiceway.room import REFUSES, SOON, Room
+from sluiceway.sharing.store import checked
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from sluiceway.call import Call, Proceed
     from sluiceway.durations import Duration
+    from sluiceway.layers.shared_limits import SharedSnapshot
+    from sluiceway.sharing.store import SharedStore
 
 T = TypeVar("T")
 
@@ -35,35 +39,53 @@ class BoundSnapshot:
         key: the key; None without `by`.
         in_flight: how many hold a place now; limit: how many may.
         waiting: how many wait for one.
+        shared: how it stands with the store, if places are shared; `limit` is then this process's part now.
     """
 
     key: Hashable
     in_flight: int
     limit: int
     waiting: int
+    shared: SharedSnapshot | None = field(default=None, kw_only=True)
 
 
 class _State:
     """The places of one key, and who waits for them."""
 
-    __slots__ = ("key", "loop", "places", "room")
+    __slots__ = ("key", "loop", "places", "room", "shared")
 
-    def __init__(self, key: Hashable, limit: int, queue: Discipline) -> None:
+    def __init__(self, key: Hashable, limit: int, queue: Discipline, store: SharedStore | None = None) -> None:
         self.key = key
         self.places = InFlight(limit)
         self.room = WaitingRoom(self.places, queue.open())
+        self.shared = None if store is None else Shared(None, shared_places(store, key, self.places))
+        if self.shared is not None:
+            self.shared.feed(self.room)
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop, after the one before has ended: one that runs could not be woken from here."""
         one_loop_at_a_time(self.loop, "bounded")
         self.loop = loop
+        if self.shared is not None:
+            self.shared.in_loop(loop)
 
     def busy(self) -> bool:
         return self.places.held > 0 or self.room.occupied
 
     def snapshot(self) -> BoundSnapshot:
-        return BoundSnapshot(self.key, int(self.places.held), int(self.places.limit), len(self.room))
+        shared = None if self.shared is None else self.shared.snapshot()
+        return BoundSnapshot(self.key, int(self.places.held), int(self.places.limit), len(self.room), shared=shared)
+
+    def resize(self, limit: int) -> None:
+        """Change how many there are: for all processes where they are shared."""
+        if self.shared is not None and self.shared.places is not None:
+            self.shared.places.limit = limit
+            if self.places.held or self.room.occupied:
+                self.shared.kick()
+            return
+        self.places.resize(limit)
+        self.room.serve()
 
 
 class bounded(Layer):
@@ -79,6 +101,10 @@ class bounded(Layer):
         max_wait: how long a call may wait for a place; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
         queue: in which order they are served: `Fifo()`, `Priority()` or `Fair()`.
+        store: shares the places with every process that names the same store, such as ``RedisStore(url, prefix=...)``.
+            They are leased and renewed while calls run; those of a process that died are free again after the store's
+            `lease`, and one that stood still for longer may find more in flight than there are places. Who is next is
+            decided within each process; between them places are dealt out evenly, by need.
 
     Raises:
         BoundExceeded: a call found no place within `max_wait`.
@@ -96,14 +122,17 @@ class bounded(Layer):
         max_wait: Duration | None = None,
         max_queue: int | None = None,
         queue: Discipline | None = None,
+        store: SharedStore | None = None,
     ) -> None:
         self._limit = count(limit, "limit", 1)
         self._queueing = Queueing(max_wait, max_queue, queue)
+        self._store = checked(store)
+        self._patience = patience_with(self._store, self._queueing)
         self._states = Keyed(self._make, by, _State.busy)
         self._one = None if by is not None else self._states.at(None)
 
     def _make(self, key: Hashable) -> _State:
-        return _State(key, self._limit, self._queueing.discipline)
+        return _State(key, self._limit, self._queueing.discipline, self._store)
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call* when there is a place for it."""
@@ -141,12 +170,14 @@ class bounded(Layer):
         full = queueing.full(depth, room, call)
         if full is not None:
             raise self._refused(call, state, QueueFull, full)
-        if queueing.max_wait == 0:
+        if queueing.max_wait == 0 and state.shared is None:
             raise self._refused(call, state, BoundExceeded, f"all {state.places.limit} places are taken")
         run.phase = (f"{self.name} wait", since)
         granted = False
         try:
-            granted = await room.wait(1, run.loop, call, queueing.patience)
+            if state.shared is not None:
+                state.shared.kick()
+            granted = await room.wait(1, run.loop, call, self._patience)
         finally:
             run.waited(f"{self.name} wait", since, run.time())
             self._report(call, state, since, granted=granted, depth=depth)
@@ -197,9 +228,11 @@ class bounded(Layer):
         if free > 0 and not state.room.occupied:
             return Room(0.0, free / places.limit)
         queueing = self._queueing
-        if queueing.max_wait == 0 or queueing.full(len(state.room), state.room, call) is not None:
+        if (queueing.max_wait == 0 and state.shared is None) or queueing.full(
+            len(state.room), state.room, call
+        ) is not None:
             return REFUSES
-        return Room(max(service, SOON) * (state.room.ahead(call) + 1 - min(free, 0)) / places.limit, 0.0)
+        return Room(max(service, SOON) * (state.room.ahead(call) + 1 - min(free, 0)) / max(1, places.limit), 0.0)
 
     @property
     def limit(self) -> int:
@@ -215,15 +248,14 @@ class bounded(Layer):
         """
         self._limit = count(limit, "limit", 1)
         for state in self._states.values():
-            state.places.resize(self._limit)
-            state.room.serve()
+            state.resize(self._limit)
 
     def renewed(self, fresh: Layer) -> Layer:
         """Take over the numbers of *fresh*; who is in flight and who waits stay. Not with another `by` or `queue`."""
-        if not agrees(self, fresh, ("by", "queue")):
+        if not agrees(self, fresh, ("by", "queue", "store")):
             return fresh
         assert isinstance(fresh, bounded)
-        adopt(self, fresh, "_queueing")
+        adopt(self, fresh, "_queueing", "_patience")
         self.resize(fresh.limit)
         return self
 

@@ -29,8 +29,8 @@ OUTPUT: Final = "output tokens"
 
 _LONG: Final = 3600.0  # a window from here on is counted, not spread: 1,000 a day would be one in 86 seconds
 
-_LARGE: Final = 50  # requests; a smaller burst is on its way before the lag matters
-_LAG: Final = 0.12
+LARGE: Final = 50  # requests; a smaller burst is on its way before the lag matters
+LAG: Final = 0.12
 """Seconds that a client which was idle may take to get its first request to the provider: connections open, and a large
 burst is built before it leaves."""
 
@@ -104,7 +104,7 @@ def build(specs: Sequence[LimitSpec], algorithm: str, burst: float, margin: floa
     """Return the machine that takes from all of *specs* at once or not at all."""
     first = specs[0]
     rate = first.limit / first.window
-    lag = _LAG if first.unit == REQUESTS and rate * burst >= _LARGE else 0.0
+    lag = LAG if first.unit == REQUESTS and rate * burst >= LARGE else 0.0
     machines: Limiter
     if not any(spec.long for spec in specs) and algorithm == "token_bucket":
         machines = TokenBuckets([(spec.limit, spec.window) for spec in specs], burst, lag)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.in_flight import InFlight
     from sluiceway.algorithms.limiter import Limiter
+    from sluiceway.layers.shared_limits import Shared, SharedSnapshot
     from sluiceway.layers.token_costs import Estimator
 
 LONGEST_PAUSE: Final = 60.0
@@ -44,6 +45,7 @@ class RateSnapshot:
         waiting: how many calls wait.
         paused_for: seconds until the pause that the provider asked for ends; 0 without one.
         in_flight: how many hold a permit now, where that is counted (`in_flight=`, `by=`, `burst="learn"`).
+        shared: how it stands with the store, where the limits are shared; None without `store`.
     """
 
     key: Hashable
@@ -52,12 +54,24 @@ class RateSnapshot:
     waiting: int
     paused_for: float
     in_flight: int
+    shared: SharedSnapshot | None = field(default=None, kw_only=True)
 
 
 class LimitState:
     """The machine, the waiting room and the estimator of one key."""
 
-    __slots__ = ("estimator", "in_flight", "key", "limiter", "loop", "paused_until", "places", "room", "specs")
+    __slots__ = (
+        "estimator",
+        "in_flight",
+        "key",
+        "limiter",
+        "loop",
+        "paused_until",
+        "places",
+        "room",
+        "shared",
+        "specs",
+    )
 
     def __init__(
         self,
@@ -68,6 +82,7 @@ class LimitState:
         queue: Discipline,
         slack: float,
         estimator: Estimator,
+        shared: Shared | None = None,
     ) -> None:
         self.key = key
         self.specs = specs
@@ -75,6 +90,9 @@ class LimitState:
         self.limiter = with_places(limiter, places)
         self.room = WaitingRoom(self.limiter, queue.open(weigher(specs)), slack)
         self.estimator = estimator
+        self.shared = shared
+        if shared is not None:
+            shared.feed(self.room)
         self.in_flight = 0
         self.paused_until = float("-inf")
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +109,8 @@ class LimitState:
             self.limiter.shift(delta)
             self.paused_until += delta
         self.loop = loop
+        if self.shared is not None:
+            self.shared.in_loop(loop)
 
     def time(self) -> float:
         """Return the time of the event loop that runs, else of the one that it was used in; 0 if none ever was."""
@@ -99,6 +119,9 @@ class LimitState:
 
     def retune(self, specs: Sequence[LimitSpec], limiter: Limiter, places: int | None, slack: float) -> None:
         """Go on with *specs* and their machine, at the levels of the one so far; who waits keeps its place in line."""
+        if self.shared is not None:
+            self._retune_shared(self.shared, specs, places, slack)
+            return
         now = self.time()
         before = self.limiter
         if self.places is not None and places is not None:
@@ -143,6 +166,15 @@ class LimitState:
         self.limiter.pause(until, now)
         return wait
 
+    def _retune_shared(self, shared: Shared, specs: Sequence[LimitSpec], places: int | None, slack: float) -> None:
+        """Have the store asked by *specs* from now on, which hold for all who ask it."""
+        if shared.rate is not None:
+            shared.rate.resize([(spec.limit, spec.window, spec.long) for spec in specs])
+        if shared.places is not None and places is not None:
+            shared.places.limit = places
+        self.specs = specs
+        self.room.slack = slack
+
     def tightest(self, costs: Sequence[float], levels: Sequence[float]) -> int:
         """Return the index of the limit that leaves *costs* the least room."""
         return min(range(len(self.specs)), key=lambda i: (levels[i] - costs[i]) / self.specs[i].limit)
@@ -175,4 +207,5 @@ class LimitState:
             len(self.room),
             max(0.0, self.paused_until - now),
             self.in_flight,
+            shared=None if self.shared is None else self.shared.snapshot(),
         )

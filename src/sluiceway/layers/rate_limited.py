@@ -18,12 +18,14 @@ from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
 from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.layers.settling import NOTHING, Settlement, costing
+from sluiceway.layers.shared_limits import patience_with, shared_rate
 from sluiceway.layers.token_costs import Estimator, charge
 from sluiceway.order import Role
 from sluiceway.providers.charging import ANTHROPIC, AZURE, GENERIC, OPENAI
 from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import Classification, Fault, classify
 from sluiceway.room import REFUSES, SOON, Room
+from sluiceway.sharing.store import checked
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from sluiceway.admission import Discipline, WaitingRoom
     from sluiceway.call import Call, Proceed
     from sluiceway.layers.token_costs import TokenCount
+    from sluiceway.sharing.store import SharedStore
 
 T = TypeVar("T")
 
@@ -41,7 +44,7 @@ _WAIT: Final = "rate limit wait"
 _KEPT: Final = ("algorithm", "by", "queue", "tokens", "counter", "policy", "learn", "store")
 _NUMBERS: Final = (
     "_specs", "_raises", "_burst", "_margin", "_in_flight", "_queueing", "_slack", "_counts_in_flight",
-    "_settles", "_settlement",
+    "_settles", "_settlement", "_patience",
 )  # fmt: skip
 
 
@@ -88,6 +91,9 @@ class rate_limited(Layer):
         learn: whether headers and Retry-After speak of this limit. None: they do unless `by` is given, since a key of
             the user's own is not the provider's.
         slack: how long a wake-up may be put off so that one timer admits several.
+        store: shares the limits with every process that names the same store, such as ``RedisStore(url, prefix=...)``.
+            Who is next is then decided within each process (`queue` too); between them each gets an equal part of what
+            is short. "sliding_window" stays exact, "gcra" is a token bucket.
 
     Raises:
         RateLimited: a call would wait longer than `max_wait`.
@@ -123,6 +129,7 @@ class rate_limited(Layer):
         queue: Discipline | None = None,
         learn: bool | None = None,
         slack: Duration = "10ms",
+        store: SharedStore | None = None,
     ) -> None:
         given = {
             "rpm": rpm,
@@ -167,14 +174,22 @@ class rate_limited(Layer):
         self._counts_in_flight = self._raises or self._in_flight is not None or by is not None
         self._policy = _POLICIES[policy]
         self._settlement = Settlement(self._specs, self.name, self._policy, keep=settle == "reserve")
+        self._store = checked(store)
+        self._patience = patience_with(self._store, self._queueing)
         self._states = Keyed(self._make, by, LimitState.busy)
         self._one = None if by is not None else self._states.at(None)
 
     def _make(self, key: Hashable) -> LimitState:
-        limiter = build(self._specs, self._algorithm, self._burst, self._margin)
         places = None if self._in_flight is None else InFlight(self._in_flight)
         estimator = Estimator(self._counter, self._policy)
-        return LimitState(key, self._specs, limiter, places, self._queueing.discipline, self._slack, estimator)
+        shared = None
+        if self._store is None:
+            limiter = build(self._specs, self._algorithm, self._burst, self._margin)
+        else:
+            settings = self._specs, self._algorithm, self._burst, self._margin
+            limiter, shared = shared_rate(self._store, key, *settings, places)
+        queue = self._queueing.discipline
+        return LimitState(key, self._specs, limiter, places, queue, self._slack, estimator, shared)
 
     # ------------------------------------------------------------------ a call
 
@@ -250,8 +265,10 @@ class rate_limited(Layer):
         self._refuse_if_hopeless(call, state, costs, since, depth)
         run.phase = (_WAIT, since)
         granted = False
+        if state.shared is not None:
+            state.shared.kick()
         try:
-            granted = await room.wait(costs, run.loop, call, self._queueing.patience)
+            granted = await room.wait(costs, run.loop, call, self._patience)
         finally:
             now = run.time()
             run.waited(_WAIT, since, now)
@@ -272,7 +289,7 @@ class rate_limited(Layer):
         if longest is None:
             return
         wait = state.limiter.wait(costs, now)
-        if longest == 0 or (wait is not None and wait > longest):
+        if (longest == 0 and (wait or state.shared is None)) or (wait is not None and wait > longest):
             expected = "somebody must finish first" if wait is None else f"it would wait {wait:.3g} s"
             raise self._refused(call, state, costs, RateLimited, f"{expected}, max_wait={longest:g} s")
 
@@ -304,11 +321,11 @@ class rate_limited(Layer):
         wait = state.limiter.wait(costs, now)
         if wait == 0.0 and not room.occupied:
             return Room(0.0, state.left(state.limiter.levels(now), self._burst))
-        if queueing.max_wait == 0 or queueing.full(len(room), room, call) is not None:
+        if (queueing.max_wait == 0 and state.shared is None) or queueing.full(len(room), room, call) is not None:
             return REFUSES
         ahead = room.ahead(call)
         if wait is None:
-            wait = max(service, SOON) / (1 if state.places is None else state.places.limit)
+            wait = max(service, SOON) / (1 if state.places is None else max(1, state.places.limit))
         each = max(cost * spec.window / spec.limit for cost, spec in zip(costs, self._specs, strict=True))
         wait = max(wait, SOON) + ahead * each
         return REFUSES if queueing.max_wait is not None and wait > queueing.max_wait else Room(wait, 0.0)
@@ -399,7 +416,9 @@ class rate_limited(Layer):
         now = loop.time()
         if not state.room.try_acquire(costs, now):
             self._refuse_if_hopeless(None, state, costs, now, len(state.room))
-            if not await state.room.wait(costs, loop, None, self._queueing.patience):
+            if state.shared is not None:
+                state.shared.kick()
+            if not await state.room.wait(costs, loop, None, self._patience):
                 longest = self._queueing.max_wait
                 raise self._refused(None, state, costs, RateLimited, f"waited max_wait={longest:g} s in vain")
             now = loop.time()

@@ -57,6 +57,7 @@ class Instruments:
         "pauses",
         "rejections",
         "retries",
+        "store_changes",
         "tokens",
         "wait_duration",
         "wasted_attempts",
@@ -84,6 +85,9 @@ class Instruments:
         self.passed_over = count("sluiceway.routed.passed_over", "{call}", "Refusals and failures of a deployment")
         self.calls_active = meter.create_up_down_counter("sluiceway.calls.active", "{call}", "Calls under way")
         self.pauses = count("sluiceway.rate_limit.pauses", "{pause}", "Stops of a limit that the provider asked for")
+        self.store_changes = count(
+            "sluiceway.store.changes", "{change}", "A store of shared state went away, came back"
+        )
         self.levels = Levels()
         for name, unit, text in GAUGES:
             meter.create_observable_gauge(f"sluiceway.{name}", [_showing(self.levels, name)], unit, text)

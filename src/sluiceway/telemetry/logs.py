@@ -38,6 +38,7 @@ WARNINGS: Final = frozenset(
         events.NotCached,
         events.PassedOver,
         events.SdkRetries,
+        events.StoreChanged,
     }
 )
 """Events that are worth a line even when nobody listens; a circuit that closes is told at INFO."""
@@ -254,6 +255,10 @@ def _circuit_changed(event: events.CircuitChanged) -> Line:
     return f"circuit {event.new}", {"layer": event.layer, "was": event.old, "reason": event.reason}
 
 
+def _store_changed(event: events.StoreChanged) -> Line:
+    return f"store {event.state}", {"store": event.store, "policy": event.policy, "reason": event.reason or None}
+
+
 def _limit_paused(event: events.LimitPaused) -> Line:
     return "limit paused", {"layer": event.layer, "seconds": event.seconds, "source": event.source}
 
@@ -324,6 +329,7 @@ _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.CallRejected: (WARNING, _rejected),
     events.CircuitChanged: (WARNING, _circuit_changed),
     events.LimitPaused: (WARNING, _limit_paused),
+    events.StoreChanged: (WARNING, _store_changed),
     events.ErrorRateHigh: (WARNING, _error_rate_high),
     events.NotCached: (WARNING, _not_cached),
     events.SdkRetries: (WARNING, _sdk_retries),

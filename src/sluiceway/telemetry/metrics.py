@@ -215,6 +215,10 @@ def _cache_hit(to: Instruments, event: events.CacheHit) -> None:
     to.cache_hits.add(1, _of_layer(event))
 
 
+def _store_changed(to: Instruments, event: events.StoreChanged) -> None:
+    to.store_changes.add(1, metering.labels("sluiceway.store", event.store, "sluiceway.store.state", event.state))
+
+
 def _limit_paused(to: Instruments, event: events.LimitPaused) -> None:
     to.pauses.add(1, _of_layer(event))
 
@@ -261,6 +265,7 @@ _RECORD: Final[dict[type[Event], Callable[[Instruments, Any], None]]] = {
     events.HedgeLost: _hedge_lost,
     events.Coalesced: _coalesced,
     events.LimitPaused: _limit_paused,
+    events.StoreChanged: _store_changed,
     events.FellBack: _fell_back,
     events.PassedOver: _passed_over,
 }

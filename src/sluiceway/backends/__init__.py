@@ -1,0 +1,1 @@
+"""State and engines beyond one process."""

@@ -1,0 +1,332 @@
+"""A rate limit's permits, fetched from a store in small blocks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from sluiceway.algorithms.leased_pool import LeasedPool
+from sluiceway.algorithms.rate_book import BUCKET, WINDOW, RateBook
+from sluiceway.algorithms.rates import EPSILON
+from sluiceway.sharing.feeder import Feeder
+from sluiceway.sharing.line import StoreAwayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluiceway.admission import WaitingRoom
+    from sluiceway.sharing.store import SharedStore
+
+Limit = tuple[float, float, bool]
+"""The limit, its window in seconds, and whether it is counted exactly and not spread (a limit of a day)."""
+
+_MOST: Final = 500  # calls asked for at a time
+_SETTLE: Final = 0.05  # seconds for which what was settled may wait for company
+_LINGER: Final = 0.1  # seconds for which permits are kept that nobody wants, and two blocks
+_SOON: Final = 0.002
+_EARLY: Final = 0.005  # seconds ahead of its need, and two trips, that a block is asked for
+_GRANULES: Final = 1440
+_PACE: Final = 0.05
+_AWAY: Final = 0.05  # seconds between two turns of our own book
+_FAR: Final = -1e18
+
+
+def book_specs(limits: Sequence[Limit], *, exact: bool, burst: float, margin: float, block: float) -> list[list[float]]:
+    """Return *limits* as a `RateBook` takes them.
+
+    A bucket holds two blocks less than *burst*: so much may be in the hands of workers, or late.
+    """
+    specs = []
+    for limit, window, long in limits:
+        if exact or long:
+            span = window + margin
+            pace = [span / limit, min(_PACE, window / 10.0)] if not long else [0.0, 0.0]
+            specs.append([WINDOW, limit, span, window / _GRANULES, *pace])
+        else:
+            seconds = max(burst - 2.0 * block, burst / 4.0)
+            specs.append([BUCKET, limit, window, max(1.0, limit / window * seconds), 0.0, 0.0])
+    return specs
+
+
+class SharedRate(Feeder):
+    """Keeps a pool of permits filled as the callers in a room need them.
+
+    Args:
+        store: where the limits are kept.
+        key: whose they are.
+        limits: each of them.
+        exact: whether all are exact windows.
+        burst, margin, lag: seconds; see `rate_limited` and `TokenBuckets`.
+    """
+
+    kind = "rate"
+
+    def __init__(
+        self,
+        store: SharedStore,
+        key: object,
+        limits: Sequence[Limit],
+        *,
+        exact: bool,
+        burst: float,
+        margin: float,
+        lag: float,
+    ) -> None:
+        super().__init__(store, key)
+        self._settings = {"exact": exact, "burst": burst, "margin": margin}
+        self._exact = exact
+        self._lag = lag
+        self.pool = LeasedPool([limit for limit, _, _ in limits], margin if exact else math.inf, self._hungry)
+        self.room: WaitingRoom | None = None
+        self.resize(limits)
+        self._own: RateBook | None = None  # while the store is away
+        self._resume = False
+        self._speed = 0.0  # permits a second that go, smoothed
+        self._seen = (-math.inf, 0.0)  # when, and how much was used then
+        self._share = [0.0 for _ in limits]
+        self._typical: Sequence[float] = [1.0 for _ in limits]
+        self._deaf_until = -math.inf
+        self._moved_at = -math.inf
+
+    def resize(self, limits: Sequence[Limit]) -> None:
+        """Take other limits; who waits and what is held stays."""
+        self._specs = book_specs(limits, block=self.store.block, **self._settings)  # type: ignore[arg-type]
+
+    def _hungry(self) -> None:
+        """The pool ran short, or has something to tell."""
+        loop = self._loop
+        if self._task is None or loop is None or loop.time() >= self._deaf_until:
+            self.kick()
+
+    # ------------------------------------------------------------------ a turn
+
+    async def turn(self, now: float) -> float | None:
+        """Ask for what is needed, tell what there is to tell; return when to do so again."""
+        pool = self.pool
+        self._measure(now)
+        calls, covered = self._needed(now)
+        ahead = self._ahead(now) if not calls and not covered else []
+        lead = _EARLY + 2.0 * (self.line.trip if self.line is not None else 0.0)
+        due = pool.last_due() - lead
+        asks = bool(calls) and (not covered or (now >= due and self._more_for_us(calls))) and now >= self._deaf_until
+        if not calls and not ahead and self._idle(now):
+            pool.put_back(now)
+            if not pool.changes and not self._untold(now):
+                return None
+        late = pool.changes and now - pool.changes[0][0] >= _SETTLE
+        if not (asks or ahead or late or pool.pause_asked > now):
+            return self._pause(now, calls, due)
+        answer = await self._exchange(calls if asks else [], ahead, now, must=not covered)
+        now = self._now()
+        self._deaf_until = -math.inf
+        if answer is None:  # closed or open, and away
+            return self._nothing(now)
+        if self._own is not None and self.line is not None and self.line.away:
+            again: float = max(_AWAY, answer["again"])
+            self._deaf_until = now + _AWAY
+            return min(again, 1.0)
+        if answer["again"] >= 0.0:
+            self._deaf_until = now + max(_SOON, answer["again"])
+            return self._deaf_until - now
+        return 0.0 if self._pending else self._pause(now, calls, pool.last_due() - lead)
+
+    def _pause(self, now: float, calls: Sequence[Any], due: float) -> float:
+        """Return how long to sleep: until more is to be asked for, or something is to be told."""
+        if due > now:
+            self._deaf_until = due
+        pool = self.pool
+        ends = [due] if due > now else [now + max(_SOON, self.store.block / 4.0)] if calls else []
+        if pool.changes:
+            ends.append(max(now + _SOON, pool.changes[0][0] + _SETTLE))
+        if not calls:
+            ends.append(now + max(_LINGER, 2.0 * self.store.block) / 2.0)
+        return max(_SOON / 2.0, min(ends) - now)
+
+    def _nothing(self, now: float) -> float | None:
+        """The store is away, and nothing is to be had of our own: return when to try it again."""
+        waits = self.line.retry_in() if self.line is not None else 0.0
+        self._deaf_until = now + max(_SOON, waits)
+        self.pool.changes.clear()
+        idle = self.room is None or not self.room.occupied
+        if idle and (not self.pool.open or now - self._moved_at > 2.0 * _LINGER):
+            return None
+        return max(_SOON, waits)
+
+    def _measure(self, now: float) -> None:
+        at, used = self._seen
+        elapsed = now - at
+        if elapsed < max(0.02, self.store.block / 2.0):
+            return
+        if self.pool.used != used:
+            self._moved_at = now
+        if elapsed < 1e9:
+            share = min(1.0, elapsed / max(0.1, self.store.block))
+            self._speed += share * ((self.pool.used - used) / elapsed - self._speed)
+        self._seen = (now, self.pool.used)
+
+    def _needed(self, now: float) -> tuple[list[list[Any]], int]:
+        """Return the calls that wait and for which nothing is promised yet, and how many of the first are promised."""
+        if self.room is None or not self.room.occupied:
+            return [], 0
+        held = self.pool.held()
+        calls: list[list[Any]] = []
+        covered = 0
+        for waiter in itertools.islice(self.room.queue, _MOST):
+            if waiter.future.done():
+                continue
+            costs = list(waiter.costs)
+            if not calls and all(have + EPSILON >= cost for have, cost in zip(held, costs, strict=True)):
+                held = [have - cost for have, cost in zip(held, costs, strict=True)]
+                covered += 1
+            elif calls and calls[-1][1] == costs:
+                calls[-1][0] += 1
+            else:
+                calls.append([1, costs])
+        if calls or covered:
+            self._moved_at = now
+        if calls:
+            self._typical = calls[0][1]
+        return calls, covered
+
+    def _ahead(self, now: float) -> list[Any]:
+        """Return what to have in hand for the next block's time, if that is less than half there."""
+        self.pool.low = 0.0
+        wanted = self._speed * self._horizon()
+        if self._exact or wanted < 1.0 or not self._typical[0] or now - self._moved_at > _LINGER:
+            return []
+        have = self.pool.held()[0] / self._typical[0]
+        if self._typical[0] != 1.0:
+            wanted /= self._typical[0]
+        self.pool.low = wanted / 2.0 * self._typical[0]
+        return [math.ceil(wanted - have), list(self._typical)] if have < wanted / 2.0 else []
+
+    def _more_for_us(self, calls: list[list[Any]]) -> bool:
+        """Whether what is held leaves room in our share, as it was last, for the next call."""
+        return all(
+            have + cost <= share + EPSILON
+            for have, cost, share in zip(self.pool.held(), calls[0][1], self._share, strict=True)
+        )
+
+    def _horizon(self) -> float:
+        block = self.store.block
+        return block and max(block, 3.0 * (self.line.trip if self.line is not None else 0.0))
+
+    def _idle(self, now: float) -> bool:
+        return now - self._moved_at >= max(_LINGER, 2.0 * self.store.block)
+
+    def _untold(self, now: float) -> bool:
+        return self.pool.pause_asked > now
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
+
+    # ------------------------------------------------------------------ the store
+
+    async def _exchange(
+        self, calls: list[list[Any]], ahead: list[Any], now: float, *, must: bool = False, bye: bool = False
+    ) -> dict[str, Any] | None:
+        """Ask the store, or while it is away whatever stands in for it; deliver what comes."""
+        line, pool = self.line, self.pool
+        assert line is not None
+        changes, pool.changes = pool.changes, []
+        question = {
+            "specs": self._specs,
+            "lag": self._lag,
+            "calls": calls,
+            "must": must,
+            "more": ahead,
+            "held": pool.held(),
+            "learn": self._learnt(now),
+            "pause": max(0.0, pool.pause_asked - now),
+            "resume": self._resume,
+            "horizon": self._horizon(),
+            "bye": bye,
+        }
+        offset = line.offset
+        stamped = [[at - offset if offset < math.inf else 0.0, deltas] for at, deltas in changes]
+        try:
+            answer = await self.ask({**question, "changes": stamped if self._logs else _summed(changes)})
+        except StoreAwayError:
+            return self._stand_in(question, changes)
+        pool.pause_asked = -math.inf
+        self._own, self._resume, pool.open = None, False, False
+        self._deliver(answer, calls, ahead, min(self._now(), answer["now"] + line.offset))
+        return answer
+
+    @property
+    def _logs(self) -> bool:
+        return any(spec[0] == WINDOW for spec in self._specs)
+
+    def _learnt(self, now: float) -> list[list[float]]:
+        learnt, self.pool.learnt = self.pool.learnt, {}
+        told = []
+        for i, (remaining, at, raise_to) in learnt.items():
+            grown = self._specs[i][1] / self._specs[i][2] * (now - at)
+            told.append([i, remaining + grown, max(_FAR, raise_to)])
+        return told
+
+    def _stand_in(self, question: dict[str, Any], changes: list[tuple[float, list[float]]]) -> dict[str, Any] | None:
+        """Go on without the store, as it was told to."""
+        pool, away = self.pool, self.store.away
+        now = self._now()
+        if away == "closed":
+            return None
+        self._resume = True  # what grew in the store meanwhile has been used
+        if away == "open":
+            pool.open = True
+            self._serve()
+            return None
+        if self._own is None:
+            self._own = RateBook()
+            question["resume"] = True
+        question["specs"] = [self._part(spec) for spec in self._specs]
+        answer = self._own.exchange({**question, "id": "", "changes": changes}, now)
+        pool.pause_asked = -math.inf
+        self._deliver(answer, question["calls"], question["more"], now)
+        return answer
+
+    def _part(self, spec: list[float]) -> list[float]:
+        """Return *spec* as one of all workers has it."""
+        kind, limit, window, room, interval, slack = spec
+        n = self.workers
+        return [kind, limit / n, window, max(1.0, room / n) if kind == BUCKET else room, interval * n, slack]
+
+    def _deliver(self, answer: dict[str, Any], calls: list[list[Any]], ahead: list[Any], at: float) -> None:
+        pool = self.pool
+        pool.told = answer["levels"]
+        self._share = [
+            (max(0.0, level) + spec[1] / spec[2] * self._horizon()) / answer["short"]
+            for level, spec in zip(answer["levels"], self._specs, strict=True)
+        ]
+        if answer["paused"] > 0.0:
+            pool.paused_until = max(pool.paused_until, at + answer["paused"])
+        for count, wait, j in answer["grants"]:
+            costs = ahead[1] if j < 0 else calls[int(j)][1]
+            pool.deliver(at + wait, costs if count == 1 else [cost * count for cost in costs])
+        if answer["grants"]:
+            self._moved_at = self._now()
+            self._serve()
+
+    def _serve(self) -> None:
+        if self.room is not None and self.room.occupied:
+            self.room.serve()
+
+    async def goodbye(self, now: float) -> None:
+        """Give everything back."""
+        self.pool.put_back(now)
+        if self.line is not None and not self.line.away:
+            await self._exchange([], [], now, bye=True)
+        self.pool.low = 0.0
+        self._deaf_until = -math.inf
+
+
+def _summed(changes: list[tuple[float, list[float]]]) -> list[list[Any]]:
+    """Return *changes* as one charge and one refund: a bucket does not ask when."""
+    if not changes:
+        return []
+    columns = list(zip(*(deltas for _, deltas in changes), strict=True))
+    charged = [sum(delta for delta in column if delta > 0.0) for column in columns]
+    refunded = [sum(delta for delta in column if delta < 0.0) for column in columns]
+    return [[0.0, deltas] for deltas in (charged, refunded) if any(deltas)]
