@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     import click
 
 _COMMANDS: Final = {
+    "batch": ("sluiceway.cli.batch", "batch_command", "Answer a file of prompts."),
     "demo": ("sluiceway.cli.demo", "demo_command", "Watch a few hundred calls go through the layers."),
+    "plan": ("sluiceway.cli.plan", "plan_command", "Say what a batch will take before it costs anything."),
     "simulate": ("sluiceway.cli.simulate", "simulate_command", "Run the embedded provider on a port."),
 }
 

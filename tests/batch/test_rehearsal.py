@@ -1,0 +1,90 @@
+"""Rehearsing a batch: the very pipeline on virtual time against the embedded provider's limits."""
+
+import pytest
+
+from sluiceway import Pipeline, bounded, rate_limited, retry_jitter
+from sluiceway.batch.plan import Asking, SimulatedProvider, rehearse, requests_in
+from sluiceway.batch.sources import open_source
+from sluiceway.simulator.behaviour import Behaviour
+
+
+def rehearsal(rows, pipeline, **behaviour):
+    """Rehearse so many rows; prompts are counted by characters."""
+    prompts = [f"{n:040d}" for n in range(rows)]
+    requests = requests_in(open_source(prompts), Asking(model="m", parameters={"max_tokens": 100}), None)
+    settings = {"burst": "1s", "seed": 1, "latency": "1s", "answer_tokens": 50} | behaviour
+    return rehearse(pipeline, SimulatedProvider(Behaviour.of(**settings)), requests)
+
+
+def test_an_hour_takes_seconds():
+    """3,000 rows at 50 a minute are an hour, less the burst and with the last answer."""
+    found = rehearsal(3000, Pipeline(retry_jitter(5), rate_limited(rpm=50)), rpm=50, burst=None)
+    assert 3600 == pytest.approx(found.seconds, rel=0.001)
+    assert (3000, {}, 0) == (found.answered, found.failed, found.ledger.refused)
+    assert found.real_seconds < 60
+    assert 2999 == found.waits["rate_limited"].calls
+    assert 950 < found.waits["rate_limited"].deepest < 1000
+
+
+def test_tokens_bind_as_the_provider_counts_them():
+    """67 tokens a row, as their usage turns out, though 117 were reserved."""
+    found = rehearsal(2000, Pipeline(rate_limited(rpm=100_000, tpm=67_000)), tpm=67_000)
+    assert 120 == pytest.approx(found.seconds, rel=0.03)
+    assert 67 * 2000 == found.ledger.metered_tokens
+
+
+def test_a_bound_binds():
+    """Ten at a time, a second each."""
+    found = rehearsal(100, Pipeline(bounded(10)))
+    assert (10.0, 10) == (pytest.approx(found.seconds), found.ledger.peak_in_flight)
+
+
+def test_a_provider_that_allows_less_refuses_and_the_pipeline_learns():
+    """A limit above the provider's collects refusals; nothing is lost as long as there are attempts."""
+    found = rehearsal(600, Pipeline(retry_jitter(20), rate_limited(rpm=1200)), rpm=600)
+    assert 600 == found.answered + sum(found.failed.values())
+    assert found.ledger.refused > 0
+    assert found.seconds > 55
+
+
+def test_faults_are_met_and_what_fails_is_told_by_name():
+    """What cannot be repeated is a dead letter; the rest is asked again, as in a real run."""
+    found = rehearsal(200, Pipeline(bounded(50)), errors={500: 0.2, 400: 0.1}, reset_rate=0.1)
+    assert {"BadRequestError"} == set(found.failed)
+    assert 200 == found.answered + found.failed["BadRequestError"]
+    assert found.ledger.failed > 40
+
+
+def test_the_same_seed_gives_the_same_rehearsal():
+    """Answers of any length and time."""
+
+    def once():
+        return rehearsal(200, Pipeline(bounded(20)), latency="lognormal(1s, 0.5)", answer_tokens="20..80")
+
+    first, again = once(), once()
+    assert (first.seconds, first.ledger.output_tokens) == (again.seconds, again.ledger.output_tokens)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"insufficient_quota": True}, "the quota is used up"),
+        ({"outage": True, "outage_as": "reset"}, "nothing was answered for 30 minutes"),
+    ],
+)
+def test_a_provider_that_refuses_all_is_rehearsed_too(settings, why):
+    """No money, or no provider: the batch would end early."""
+    found = rehearsal(20, Pipeline(bounded(5)), **settings)
+    assert (0, {}) == (found.answered, found.failed)
+    assert why in found.stopped
+
+
+def test_a_request_that_the_provider_cannot_read_is_refused_as_there():
+    """With characters counted in the provider's own way, the whole request is read in its way."""
+    requests = requests_in(
+        open_source([{"messages": [{"role": "user", "content": "x" * 40}]}]),
+        Asking(model="m", parameters={"n": 0}),
+        None,
+    )
+    provider = SimulatedProvider(Behaviour.of(), per_character=True)
+    assert {"BadRequestError": 1} == rehearse(Pipeline(bounded(1)), provider, requests).failed
