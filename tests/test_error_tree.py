@@ -13,6 +13,7 @@ from sluiceway.errors import (
     BoundExceeded,
     BudgetExceeded,
     CircuitOpen,
+    ConfigError,
     CostTooLarge,
     MissingExtra,
     Overloaded,
@@ -37,6 +38,7 @@ MADE = [
     BudgetExceeded("text", layer="budgeted", unit="usd", cost=2.0, limit=5.0, spent=3.5, reserved=1.0),
     SessionClosed("text"),
     TimedOut("text", limit=5.0, kind="idle", elapsed=5.1, spent={"attempt 1": 5.1}),
+    ConfigError(["text", "more"]),
     ReentrantUse("text"),
     MissingExtra("the simulator", "simulator"),
 ]
@@ -57,7 +59,8 @@ def test_refusals_are_rejections_and_the_rest_is_not():
 
 
 @pytest.mark.parametrize(
-    ("kind", "builtin"), [(TimedOut, TimeoutError), (ReentrantUse, RuntimeError), (MissingExtra, ImportError)]
+    ("kind", "builtin"),
+    [(TimedOut, TimeoutError), (ReentrantUse, RuntimeError), (MissingExtra, ImportError), (ConfigError, ValueError)],
 )
 def test_some_are_builtin_errors_too(kind, builtin):
     """Code that knows nothing of sluiceway catches a timeout as a timeout."""

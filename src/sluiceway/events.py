@@ -301,3 +301,23 @@ class BoundAdapted(Event):
     old: float
     new: float
     reason: str
+
+
+@fact
+class ConfigReloaded(Event):
+    """A file of pipelines was read again, and counts from now on.
+
+    `changed` names the pipelines that did; `warnings` tell what is unwise about them now.
+    """
+
+    source: str
+    changed: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@fact
+class ConfigRejected(Event):
+    """A file of pipelines was changed and cannot be used, so that all stays as it was; `error` tells why."""
+
+    source: str
+    error: BaseException

@@ -32,6 +32,7 @@ WARNINGS: Final = frozenset(
         events.BackedOff,
         events.CallRejected,
         events.CircuitChanged,
+        events.ConfigRejected,
         events.ErrorRateHigh,
         events.FellBack,
         events.LimitPaused,
@@ -321,6 +322,15 @@ def _coalesced(event: events.Coalesced) -> Line:
     return "call coalesced", {"call": _name(event), "layer": event.layer, "waited": event.waited}
 
 
+def _config_reloaded(event: events.ConfigReloaded) -> Line:
+    said = {"source": event.source, "changed": ", ".join(event.changed) or "nothing"}
+    return f"pipelines of {event.source} read again", said | ({"warnings": event.warnings} if event.warnings else {})
+
+
+def _config_rejected(event: events.ConfigRejected) -> Line:
+    return f"{event.source} cannot be used, so that all stays as it was", {"error": str(event.error)}
+
+
 _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.AttemptFinished: (DEBUG, _attempt_finished),
     events.FirstItem: (DEBUG, _first_item),
@@ -330,6 +340,8 @@ _LINES: Final[dict[type[Event], tuple[int, Callable[[Any], Line]]]] = {
     events.CircuitChanged: (WARNING, _circuit_changed),
     events.LimitPaused: (WARNING, _limit_paused),
     events.StoreChanged: (WARNING, _store_changed),
+    events.ConfigReloaded: (INFO, _config_reloaded),
+    events.ConfigRejected: (WARNING, _config_rejected),
     events.ErrorRateHigh: (WARNING, _error_rate_high),
     events.NotCached: (WARNING, _not_cached),
     events.SdkRetries: (WARNING, _sdk_retries),

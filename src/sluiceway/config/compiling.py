@@ -1,0 +1,122 @@
+"""All that a file says, made: what there is to use once nothing is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sluiceway.order import check
+from sluiceway.session import Session
+
+from .document import checked
+from .making import Made, Maker
+from .problems import Problems, hint
+from .resolving import Resolver
+from .secrets import resolved
+from .settings import settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sluiceway.layer import Layer
+
+    from .items import Item
+    from .making import Owner
+    from .problems import Path
+    from .registry import Registry
+    from .sources import Source
+
+_PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What was made of a file.
+
+    Attributes:
+        limits: the shared layers by name.
+        pipelines: the layers of each pipeline, outermost first; items: what was said of them.
+        session: settings for `Session`; the pipeline is a name.
+        warnings: what is unwise, a sentence each.
+        made: each layer by where it stands, so that a later file can go on with it.
+    """
+
+    limits: Mapping[str, Layer]
+    pipelines: Mapping[str, tuple[Layer, ...]]
+    items: Mapping[str, tuple[Item, ...]]
+    session: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    made: Mapping[Owner, Made]
+
+
+def compiled(
+    source: Source, registry: Registry, environ: Mapping[str, str], before: Mapping[Owner, Made] | None = None
+) -> Compiled:
+    """Return what *source* says, made; going on with what was made *before* where that is still meant.
+
+    Raises:
+        ConfigError: something is wrong with it; all of it is in the error, and nothing of *before* is touched.
+    """
+    if before:
+        compiled(source, registry, environ)  # so that nothing is changed by a file that is wrong
+    problems = Problems(source.name, source.lines)
+    data = resolved(checked(source, problems), environ, problems)
+    resolver = Resolver(data, environ, problems)
+    maker = Maker(registry, problems, before)
+    maker.shared = resolver.limits
+    for name, item in resolver.limits.items():
+        layer = maker.layer(item, ("limits", name))
+        if layer is not None:
+            maker.limits[name] = layer
+    pipelines = {name: _pipeline(name, items, maker) for name, items in resolver.pipelines.items()}
+    warnings = [
+        f"pipelines.{name}: {text}" for name, layers in pipelines.items() for text in _order(name, layers, problems)
+    ]
+    session = _session(resolver, maker, problems)
+    problems.raise_if_any()
+    used = {item.shared for items in resolver.pipelines.values() for item in items}
+    inside = {id(layer) for made in maker.made.values() for layer in made.inner}
+    unused = [name for name, layer in maker.limits.items() if name not in used and id(layer) not in inside]
+    warnings += [f"limits.{name} is used by no pipeline" for name in unused if resolver.pipelines]
+    items = {name: tuple(items) for name, items in resolver.pipelines.items()}
+    said = tuple(dict.fromkeys([*maker.warnings, *warnings]))
+    return Compiled(maker.limits, pipelines, items, session, said, maker.made)
+
+
+def _pipeline(name: str, items: list[Item], maker: Maker) -> tuple[Layer, ...]:
+    """Return the layers of *items*; those that cannot be made are left out, and noted."""
+    found = []
+    seen: dict[str, int] = {}
+    for item in items:
+        number = seen[item.name] = seen.get(item.name, 0) + 1
+        layer = maker.layer(item, ("pipelines", name, item.name, str(number)))
+        if layer is not None:
+            found.append(layer)
+    return tuple(found)
+
+
+def _order(name: str, layers: tuple[Layer, ...], problems: Problems) -> list[str]:
+    try:
+        return check(layers)
+    except ValueError as error:
+        problems.add(("pipelines", name), str(error))
+        return []
+
+
+def _session(resolver: Resolver, maker: Maker, problems: Problems) -> dict[str, Any]:
+    """Return the settings of the section `session`, checked."""
+    given = resolver.session
+    at: Path = ("session",)
+    settings = settings_of(Session)
+    named = given.get(_PIPELINE)
+    rest = settings.prepared({name: value for name, value in given.items() if name != _PIPELINE})
+    if _PIPELINE in given and (not isinstance(named, str) or named not in resolver.pipelines):
+        where = resolver.session_origin.get(_PIPELINE, (*at, _PIPELINE))
+        problems.add(where, f"{named!r} is no pipeline: {hint(named, resolver.pipelines)}")
+    if not settings.check(rest, at, resolver.session_origin, problems):
+        return {}
+    made = maker.settings(settings, rest, at, resolver.session_origin)
+    if made is None:
+        return {}
+    maker.tried(Session, made, at, resolver.session_origin)
+    return {**made, **({_PIPELINE: named} if _PIPELINE in given else {})}

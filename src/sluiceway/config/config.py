@@ -1,0 +1,200 @@
+"""What a file of pipelines gives: pipelines, shared limits and the settings of a session."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from sluiceway.errors import ConfigError
+from sluiceway.events import ConfigRejected, ConfigReloaded
+from sluiceway.order import PipelineWarning
+from sluiceway.session import Session
+from sluiceway.telemetry.hub import publish
+
+from .compiling import Compiled, compiled
+from .handle import PipelineHandle
+from .registry import Registry
+from .sources import Format, Source, read
+from .watching import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sluiceway.durations import Duration
+    from sluiceway.layer import Layer
+
+    from .items import Item
+
+
+def load(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    /,
+    *,
+    text: str | None = None,
+    format: Format | None = None,
+    registry: Registry | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the pipelines that a file, a text or a mapping describes.
+
+    ``config = load("pipeline.toml"); ask = config.pipelines["chat"](ask)``. What is unwise about the order of layers is
+    a `PipelineWarning`, as where a `Pipeline` is built in code.
+
+    Args:
+        source: the path of a TOML, YAML or JSON file, or a mapping of the same shape.
+        text: what such a file says, in place of *source*.
+        format: `"toml"`, `"yaml"` or `"json"`; needed for *text*, and for a path that does not end so.
+        registry: what names in it stand for, beside layers; and which modules it may name things of.
+        environ: variables that override settings (see `config.environment`) and hold what ``"env:NAME"`` refers to;
+            None for those of the process.
+
+    Raises:
+        ConfigError: something is wrong with it; the error tells all of it.
+        MissingExtra: it is YAML, and PyYAML is not installed.
+        TypeError: the arguments do not fit together.
+    """
+    config = Config(
+        read(source, text, format), registry or Registry(), os.environ if environ is None else environ, format
+    )
+    for warning in config.warnings:
+        warnings.warn(warning, PipelineWarning, stacklevel=2)
+    return config
+
+
+class Config:
+    """Pipelines of a file, which can be read again while they are in use. Made by `load`."""
+
+    def __init__(
+        self,
+        source: Source,
+        registry: Registry,
+        environ: Mapping[str, str],
+        form: Format | None = None,
+    ) -> None:
+        self._registry = registry
+        self._environ = environ
+        self._format = form
+        self._source = source
+        self._now: Compiled = compiled(source, registry, environ)
+        self._handles = {name: PipelineHandle(name, layers) for name, layers in self._now.pipelines.items()}
+
+    @property
+    def source(self) -> str:
+        """The path of the file; `<text>` or `<mapping>` without one."""
+        return self._source.name
+
+    @property
+    def pipelines(self) -> Mapping[str, PipelineHandle]:
+        """The pipelines by name. Hold on to one: it goes on with what the file says of it later."""
+        return MappingProxyType(self._handles)
+
+    @property
+    def limits(self) -> Mapping[str, Layer]:
+        """The shared layers by name, as they are now."""
+        return MappingProxyType(dict(self._now.limits))
+
+    @property
+    def items(self) -> Mapping[str, tuple[Item, ...]]:
+        """What the file says of each layer of each pipeline, outermost first."""
+        return MappingProxyType(dict(self._now.items))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unwise, a sentence each."""
+        return self._now.warnings
+
+    def session(self, **more: Any) -> Session:
+        """Return a new `Session` with the settings of the section `session`, and *more*, which win."""
+        settings = {**self._now.session, **more}
+        if isinstance(settings.get("pipeline"), str):
+            settings["pipeline"] = self._handles[settings["pipeline"]]
+        return Session(**settings)
+
+    # ------------------------------------------------------------------ again
+
+    def reload(
+        self,
+        source: Mapping[str, Any] | None = None,
+        /,
+        *,
+        text: str | None = None,
+        format: Format | None = None,
+    ) -> tuple[str, ...]:
+        """Read the file again, or *source* or *text* in place of it; return the names of the pipelines that changed.
+
+        Nothing is changed unless all is right. Then every pipeline goes on with its new layers from the next call
+        on, all in one step of the event loop; calls in flight finish with those that they began with. A layer whose
+        settings are the same stays the same object. One of which only numbers changed keeps its state: the level of a
+        bucket, the places in flight, the state of a circuit, what is spent of a budget, and who waits. Any other change
+        begins anew. A pipeline that is gone from the file keeps its last layers for those who hold on to it.
+
+        Call it where the pipelines run, not in another thread.
+
+        Raises:
+            ConfigError: something is wrong with it; all stays as it was.
+        """
+        if source is None and text is None:
+            fresh = read(self._source.name, None, self._format)
+        else:
+            fresh = read(source, text, format)
+        now = compiled(fresh, self._registry, self._environ, self._now.made)
+        changed = []
+        before = self._now
+        handles = {}
+        for name, layers in now.pipelines.items():
+            handle = handles[name] = self._handles.get(name) or PipelineHandle(name, layers)
+            retuned = _said(before.items.get(name), before) != _said(now.items[name], now)
+            if handle.exchange(layers) or retuned or name not in before.pipelines:
+                changed.append(name)
+        changed += [name for name in before.pipelines if name not in now.pipelines]
+        self._now = now
+        self._handles = handles
+        self._source = Source(self._source.name, fresh.data, fresh.lines)
+        publish(ConfigReloaded(_now(), None, self._source.name, tuple(changed), now.warnings))
+        return tuple(changed)
+
+    def watch(self, every: Duration = "1s") -> Watch:
+        """Return ``async with config.watch("1s"):``, which reads the file again whenever it changes.
+
+        A file that is wrong, half written or gone changes nothing: it is told as `ConfigRejected`, and once it is right
+        it counts. What was read is told as `ConfigReloaded`. Both go to the log and to `telemetry.listen`.
+
+        Args:
+            every: how often it looks whether the file is another.
+
+        Raises:
+            ValueError: it was not loaded from a path.
+        """
+        if self._source.name.startswith("<"):
+            raise ValueError(f"{self._source.name} is no file: there is nothing to watch")
+        return Watch(self._source.name, self._try, every)
+
+    def _try(self) -> bool:
+        """Read the file again; whether nothing was wrong with it."""
+        try:
+            self.reload()
+        except ConfigError as error:
+            publish(ConfigRejected(_now(), None, self._source.name, error))
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Config {self.source}: {', '.join(self._handles) or 'no pipelines'}>"
+
+
+def _said(items: tuple[Item, ...] | None, of: Compiled) -> list[Any]:
+    """Return what is said of *items*, shared limits included, as far as a change of it is one of the pipeline."""
+    return [
+        (item.use, dict(item.settings), dict(of.made["limits", item.shared].item.settings) if item.shared else None)
+        for item in items or ()
+    ]
+
+
+def _now() -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return 0.0
