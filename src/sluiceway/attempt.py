@@ -24,11 +24,13 @@ class Attempt:
         streamed: whether it opened a stream; `items` counts what came, `first_item_at` when the first did.
         contained: whether it made calls of its own, which then account for its usage.
         facts: what a sink keeps about it, such as its span.
+        beside: whether another instrumentation had a span of the request open when its response came.
         asked: the keyword arguments that it was made with, which a layer may have changed; None if unknown.
     """
 
     __slots__ = (
         "asked",
+        "beside",
         "contained",
         "ended_at",
         "error",
@@ -65,6 +67,7 @@ class Attempt:
         self.contained = False
         self.reader: Any = None
         self.facts: Any = None
+        self.beside = False
 
     def __repr__(self) -> str:
         return f"<Attempt {self.number} {self.outcome or 'under way'}>"

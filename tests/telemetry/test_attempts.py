@@ -7,11 +7,13 @@ import gc
 import sys
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 import wrapt
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from sluiceway.layer import Pipeline
+from sluiceway.providers.openai import note_response
 from sluiceway.telemetry.beside import instrumented
 from sluiceway.testing.openai_shapes import chunks, completion, openai_error
 from spies import Again, Passing, Stream, Within
@@ -258,6 +260,42 @@ async def test_beside_another_instrumentation_an_attempt_is_internal(spans, inst
     alone = spans.one("attempt 1")
     assert (beside.kind, said(beside)) == (SpanKind.INTERNAL, {})
     assert (alone.kind, len(said(alone))) == (SpanKind.CLIENT, 8)
+
+
+@pytest.mark.parametrize("whose", ["openinference", "logfire"])
+def test_others_are_known_by_what_they_leave_on_the_client(monkeypatch, whose):
+    """OpenInference wraps `request` of the class, logfire marks it; when they go, it is as before."""
+
+    class Client:
+        async def request(self): ...
+
+    monkeypatch.setitem(
+        sys.modules, "openai.resources.chat.completions.completions", SimpleNamespace(AsyncCompletions=AsyncCompletions)
+    )
+    monkeypatch.setitem(sys.modules, "openai", SimpleNamespace(AsyncOpenAI=Client))
+    before = instrumented()
+    with monkeypatch.context() as there:
+        if whose == "logfire":
+            there.setattr(Client, "_is_instrumented_by_logfire", True, raising=False)
+        else:
+            there.setattr(Client, "request", wrapt.FunctionWrapper(Client.request, lambda f, _, a, k: f(*a, **k)))
+        during = instrumented()
+    assert (before, during, instrumented()) == (False, True, False)
+
+
+@pytest.mark.parametrize(("model", "tells"), [("gpt-4o-mini", True), (None, False)])
+async def test_a_span_around_the_request_that_tells_of_the_model_counts_its_tokens(spans, model, tells):
+    """Our response hook finds it; a span of the HTTP client alone leaves `gen_ai.*` to ours."""
+    response = httpx2.Response(200, request=httpx2.Request("POST", "http://sim/v1/chat/completions"))
+
+    @asking()
+    async def ask():
+        with spans.tracer.start_as_current_span("request", attributes={"gen_ai.request.model": model} if model else {}):
+            await note_response(response)
+        return completion()
+
+    await ask()
+    assert (said(spans.one("attempt 1")) == {}) is tells
 
 
 def test_another_instrumentation_is_found_without_importing_openai(monkeypatch):

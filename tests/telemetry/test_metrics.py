@@ -44,6 +44,19 @@ async def test_calls_are_measured_by_name_and_outcome(collected):
     ]
 
 
+async def test_a_provider_need_not_be_hashable():
+    """Logfire's is not: calls were observed by nobody then, spans included."""
+
+    class Unhashable(type(Collected().provider)):
+        __hash__ = None
+
+    found = Unhashable(shutdown_on_exit=False)
+    telemetry.configure(meter_provider=found)
+    made = metrics.metering.instruments
+    telemetry.configure(meter_provider=found)
+    assert made is metrics.metering.instruments is not None
+
+
 async def test_attempts_are_measured_by_model_outcome_and_status(collected):
     """Every trip to the provider counts, the failed ones with the class of their error and their status."""
     script = [openai_error(429), answer]

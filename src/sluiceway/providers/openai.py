@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from opentelemetry.trace import get_current_span
+
 from sluiceway.call import current
 from sluiceway.durations import Duration, optional_seconds
 from sluiceway.errors import MissingExtra
@@ -19,6 +21,8 @@ Transport: TypeAlias = Literal["auto", "aiohttp", "httpx"]
 
 MAX_CONNECTIONS: Final = 1000
 """As many as fit beside a process's other files under the usual limit of 1,024."""
+_MODEL: Final = "gen_ai.request.model"
+"""What the spans of those say who count tokens, and those of an HTTP client's instrumentation do not."""
 
 
 def client(
@@ -109,5 +113,8 @@ async def note_response(response: httpx2.Response) -> None:
         retries = response.request.headers.get("x-stainless-retry-count")
         if retries is not None:
             attempt.sdk_retries = int(retries)
+        if attempt.facts is not None:
+            around = get_current_span()
+            attempt.beside = around is not attempt.facts and _MODEL in (getattr(around, "attributes", None) or ())
     except Exception:  # noqa: BLE001, S110 - see above
         pass

@@ -14,7 +14,7 @@ from sluiceway import events
 from sluiceway.providers.facts import response_facts
 
 from . import conventions as names
-from .beside import instrumented
+from .beside import instrumented, instruments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +121,7 @@ def _request(call: Call) -> dict[str, Value] | None:
     if resource is None:
         return None
     origin = _RESOURCES.get(type(resource).__name__)
-    if origin is None:
+    if origin is None or instruments(getattr(resource, "_client", None)):
         return None
     said: dict[str, Value] = {names.OPERATION: origin, names.PROVIDER: _vendor(resource) or "openai"}
     model = call.kwargs.get("model")

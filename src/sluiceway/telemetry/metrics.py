@@ -13,7 +13,7 @@ behind it is read instead (16 ns); a test holds us to its being there. Until the
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from opentelemetry import metrics as api
 from opentelemetry.metrics import _internal as api_state
@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 _SCOPE: Final = "sluiceway"
 _SERIES: Final = 2_000  # label sets remembered; beyond it we start anew, which costs time and no data
 _price: Final = Pricing()
-_made: Final[WeakKeyDictionary[MeterProvider, Instruments]] = WeakKeyDictionary()
-"""One set of instruments for each provider, however often it is configured: a gauge takes no second callback."""
+_made: Final[dict[int, Instruments]] = {}
+"""One set of instruments for each provider, however often it is configured: a gauge takes no second callback.
+
+By identity, since a provider need not be hashable: logfire's is not.
+"""
 
 
 class Metering:
@@ -71,9 +74,10 @@ class Metering:
 
     def _make(self, provider: MeterProvider) -> None:
         load_soon()
-        made = _made.get(provider)
+        made = _made.get(id(provider))
         if made is None:
-            _made[provider] = made = Instruments(provider.get_meter(_SCOPE))
+            _made[id(provider)] = made = Instruments(provider.get_meter(_SCOPE))
+            finalize(provider, _made.pop, id(provider)).atexit = False
         self.instruments = made
 
     def labels(self, *pairs: str | int | None) -> Labels:

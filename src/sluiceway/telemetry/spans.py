@@ -246,7 +246,7 @@ class CallTrace:
         end = self._end(event.at, getattr(span, "start_time", 0))
         if attempt.outcome == "error" and attempt.error is not None:
             self._failed(span, attempt.error, end)
-        said = attributes.closing(call, attempt, beside=self._beside, opened=self._opened)
+        said = attributes.closing(call, attempt, beside=self._beside or attempt.beside, opened=self._opened)
         if said:
             span.set_attributes(said)
         span.end(end)
