@@ -25,6 +25,7 @@ class Progress:
         asking: of them, at the provider.
         waiting: of them, waiting for better weather, by reason; `"disk"` for room on it.
         elapsed: seconds.
+        limits: requests and tokens per minute that the layers allow, by `"rpm"`, `"tpm"` and so on.
         stats: the session's.
     """
 
@@ -38,6 +39,7 @@ class Progress:
     asking: int
     waiting: Mapping[str, int]
     elapsed: float
+    limits: Mapping[str, float]
     stats: Stats = field(repr=False)
 
     @property

@@ -138,6 +138,7 @@ class Runner:
             sum(bool(entry.asking) for entry in self._under_way),
             MappingProxyType(+self._waiting),
             asyncio.get_running_loop().time() - self._began,
+            self._target.limits,
             self._session.stats,
         )
 

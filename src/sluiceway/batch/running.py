@@ -57,8 +57,8 @@ async def run(
     ``await batch.run("gpt-4o-mini", "prompts.jsonl", "answers.jsonl", pipeline=chat)``. Rows are read as there is room
     and answers are written as they come; memory does not grow with the rows, but for some 20 bytes of each. Every
     answer is with the operating system before it counts as done: whatever kills the process, the next run asks only
-    what is missing. What cannot be answered goes to the dead letters, `answers.dead.jsonl`. Behind an open circuit, over
-    the retry budget and in an outage rows wait, reading pauses, and no attempt is spent.
+    what is missing. What cannot be answered goes to the dead letters, `answers.dead.jsonl`. Behind an open circuit,
+    over the retry budget and in an outage rows wait, reading pauses, and no attempt is spent.
 
     Args:
         ask: an async function of one argument, with layers of its own or without; or the name of a model behind an

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from abc import ABC, abstractmethod
 from hashlib import sha256
@@ -14,7 +15,7 @@ from sluiceway.batch.usual import usual_pipeline
 from sluiceway.binding import chain_of, layers_of
 from sluiceway.client import require_async_client
 from sluiceway.functions import name_of, require_async
-from sluiceway.layers import retry_jitter
+from sluiceway.layers import rate_limited, retry_jitter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Bind: TypeAlias = "Callable[[Any], Any]"
 """A `Pipeline`, another layer, or what else puts layers around a function."""
+
+_PER_MINUTE: Final = frozenset({"rpm", "tpm", "input_tpm", "output_tpm"})
 
 ATTEMPTS: Final = 5
 """Attempts of a row, where its pipeline does not say."""
@@ -42,6 +45,17 @@ class Target(ABC):
     settings: Mapping[str, Any]
     attempts: int
     function: Any
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """What its layers allow per minute: `"rpm"`, `"tpm"`, `"input_tpm"`, `"output_tpm"`, of the tightest each."""
+        found: dict[str, float] = {}
+        for layer in layers_of(self.function):
+            if isinstance(layer, rate_limited):
+                for name, limit in layer.settings().items():
+                    if name in _PER_MINUTE and limit is not None:
+                        found[name] = min(limit, found.get(name, limit))
+        return found
 
     @abstractmethod
     def prepare(self, value: Any) -> Any:
@@ -190,11 +204,8 @@ class Model(Target):
 
 def attempts_of(function: Any) -> int:
     """Return how many attempts the retries around *function* allow; 5 if there are none."""
-    attempts = 1
-    for layer in layers_of(function):
-        if isinstance(layer, retry_jitter):
-            attempts *= layer.attempts
-    return attempts if attempts > 1 else ATTEMPTS
+    retries = [layer.attempts for layer in layers_of(function) if isinstance(layer, retry_jitter)]
+    return math.prod(retries) if retries else ATTEMPTS
 
 
 def _our_client(base_url: str | None, api_key: str | None) -> Any:

@@ -1,0 +1,84 @@
+"""From options to the arguments of `batch.run`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import click
+
+from sluiceway.batch import usual_pipeline
+from sluiceway.batch.usual import CONCURRENCY, TIMEOUT
+
+_LIMITS: Final = ("concurrency", "rpm", "tpm", "timeout", "attempts")
+_SETTINGS: Final = (
+    "rows_under_way",
+    "full_response",
+    "fsync",
+    "drain",
+    "patience",
+    "disk_patience",
+    "abort_over",
+    "alert_over",
+)
+_LEAST: Final = 20  # rows that may wait beside those in flight, so that a place never stays empty
+
+
+def target_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked, and through which layers.
+
+    Raises:
+        click.UsageError: options contradict each other, or say too little.
+    """
+    if not options["model"]:
+        raise click.UsageError("--model is missing: what is to be asked?")
+    parameters = dict(_parameter(text) for text in options["param"])
+    parameters |= {name: options[name] for name in ("max_tokens", "temperature") if options[name] is not None}
+    return {
+        "ask": options["model"],
+        "pipeline": _pipeline(options),
+        "base_url": options["base_url"],
+        "endpoint": options["endpoint"],
+        "system": options["system"],
+        "parameters": parameters or None,
+    }
+
+
+def settings_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return how the batch runs."""
+    settings = {name: options[name] for name in _SETTINGS if options[name] is not None}
+    for name in ("abort_over", "alert_over"):
+        if settings[name] >= 1:
+            settings[name] = None
+    if "rows_under_way" not in settings and not options["config"]:
+        concurrency = options["concurrency"] or CONCURRENCY
+        settings["rows_under_way"] = max(2 * concurrency, concurrency + _LEAST)
+    return settings
+
+
+def _pipeline(options: dict[str, Any]) -> Any:
+    if not options["config"]:
+        if options["pipeline"]:
+            raise click.UsageError("--pipeline names a pipeline of a file: give --config too")
+        given = {name: options[name] for name in _LIMITS if options[name] is not None}
+        return usual_pipeline(**{"timeout": TIMEOUT, **given})
+    given_beside = [name for name in _LIMITS if options[name] is not None]
+    if given_beside:
+        raise click.UsageError(f"--{given_beside[0]} is for batches without --config: write it into that file")
+    from sluiceway import config  # noqa: PLC0415 - pydantic is loaded where a file is
+
+    pipelines = config.load(options["config"]).pipelines
+    name = options["pipeline"] or (next(iter(pipelines)) if len(pipelines) == 1 else "")
+    if name not in pipelines:
+        raise click.UsageError(f"--pipeline must be one of {', '.join(pipelines)}, which {options['config']} has")
+    return pipelines[name]
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    try:
+        return name, json.loads(value if found and name else "")
+    except ValueError:
+        raise click.UsageError(
+            f'--param {text!r} must be NAME=JSON, such as top_p=0.9 or \'response_format={{"type": "json_object"}}\''
+        ) from None
