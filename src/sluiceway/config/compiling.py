@@ -9,7 +9,7 @@ from sluiceway.order import check
 from sluiceway.session import Session
 
 from .document import checked
-from .making import Made, Maker
+from .making import Maker
 from .problems import Problems, hint
 from .resolving import Resolver
 from .secrets import resolved
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sluiceway.layer import Layer
 
     from .items import Item
-    from .making import Owner
     from .problems import Path
     from .registry import Registry
     from .sources import Source
@@ -38,7 +37,7 @@ class Compiled:
         pipelines: the layers of each pipeline, outermost first; items: what was said of them.
         session: settings for `Session`; the pipeline is a name.
         warnings: what is unwise, a sentence each.
-        made: each layer by where it stands, so that a later file can go on with it.
+        maker: who made it, so that a later file can go on with it.
     """
 
     limits: Mapping[str, Layer]
@@ -46,18 +45,16 @@ class Compiled:
     items: Mapping[str, tuple[Item, ...]]
     session: Mapping[str, Any]
     warnings: tuple[str, ...]
-    made: Mapping[Owner, Made]
+    maker: Maker
 
 
-def compiled(
-    source: Source, registry: Registry, environ: Mapping[str, str], before: Mapping[Owner, Made] | None = None
-) -> Compiled:
+def compiled(source: Source, registry: Registry, environ: Mapping[str, str], before: Maker | None = None) -> Compiled:
     """Return what *source* says, made; going on with what was made *before* where that is still meant.
 
     Raises:
         ConfigError: something is wrong with it; all of it is in the error, and nothing of *before* is touched.
     """
-    if before:
+    if before is not None:
         compiled(source, registry, environ)  # so that nothing is changed by a file that is wrong
     problems = Problems(source.name, source.lines)
     data = resolved(checked(source, problems), environ, problems)
@@ -80,7 +77,7 @@ def compiled(
     warnings += [f"limits.{name} is used by no pipeline" for name in unused if resolver.pipelines]
     items = {name: tuple(items) for name, items in resolver.pipelines.items()}
     said = tuple(dict.fromkeys([*maker.warnings, *warnings]))
-    return Compiled(maker.limits, pipelines, items, session, said, maker.made)
+    return Compiled(maker.limits, pipelines, items, session, said, maker)
 
 
 def _pipeline(name: str, items: list[Item], maker: Maker) -> tuple[Layer, ...]:

@@ -140,7 +140,7 @@ class Config:
             fresh = read(self._source.name, None, self._format)
         else:
             fresh = read(source, text, format)
-        now = compiled(fresh, self._registry, self._environ, self._now.made)
+        now = compiled(fresh, self._registry, self._environ, self._now.maker)
         changed = []
         before = self._now
         handles = {}
@@ -187,10 +187,11 @@ class Config:
 
 def _said(items: tuple[Item, ...] | None, of: Compiled) -> list[Any]:
     """Return what is said of *items*, shared limits included, as far as a change of it is one of the pipeline."""
-    return [
-        (item.use, dict(item.settings), dict(of.made["limits", item.shared].item.settings) if item.shared else None)
-        for item in items or ()
-    ]
+    found = []
+    for item in items or ():
+        shared = of.maker.made["limits", item.shared].item.settings if item.shared else {}
+        found.append((item.use, dict(item.settings), dict(shared)))
+    return found
 
 
 def _now() -> float:

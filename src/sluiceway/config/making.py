@@ -13,8 +13,10 @@ from sluiceway.algorithms.retry_budget import RetryBudget
 from sluiceway.layer import Layer
 from sluiceway.layers import registered
 from sluiceway.order import PipelineWarning
+from sluiceway.sharing.store import SharedStore
 
 from .items import Item, item_of
+from .objects import OBJECTS, remember
 from .problems import Problems, hint, quoted
 from .settings import settings_of
 
@@ -27,16 +29,6 @@ if TYPE_CHECKING:
     from .settings import Settings
 
     Owner: TypeAlias = "tuple[str, ...]"
-
-OBJECTS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "fair": "sluiceway.queues:Fair",
-        "fifo": "sluiceway.admission:Fifo",
-        "priority": "sluiceway.queues:Priority",
-        "redis": "sluiceway.backends.redis:RedisStore",
-    }
-)
-"""What ``{ use = ... }`` makes inside of a setting, beside what the application registers."""
 
 
 class Made:
@@ -62,20 +54,24 @@ class Maker:
     Args:
         registry: what names stand for.
         problems: hear what is wrong.
-        before: what was made of the file as it was, by where it stood.
+        before: who made what the file said before.
 
     Attributes:
-        made: what was made, by where it stands.
+        made: each layer by where it stands.
+        objects: what ``{ use = ... }`` in a setting made, and of what, by where it stands.
+        stores: stores that processes share, by their settings: those of one server have one connection.
         limits: the shared layers by name.
         warnings: what layers had to say about their settings.
     """
 
-    def __init__(self, registry: Registry, problems: Problems, before: Mapping[Owner, Made] | None = None) -> None:
+    def __init__(self, registry: Registry, problems: Problems, before: Maker | None = None) -> None:
         self.made: dict[Owner, Made] = {}
+        self.objects: dict[tuple[Owner, Path], tuple[Any, Any]] = {}
+        self.stores: dict[str, SharedStore] = {}
         self.limits: dict[str, Layer] = {}
         self.shared: dict[str, Item] = {}
         self.warnings: list[str] = []
-        self._before = before or {}
+        self._before = before
         self._registry = registry
         self._problems = problems
         self._layers: dict[str, type[Layer]] = {**registered(), **registry.layers()}
@@ -113,7 +109,7 @@ class Maker:
 
     def _gone_on(self, now: Made, owner: Owner) -> Layer:
         """Return the layer that stood at *owner* before, if it is still what is meant; else what comes of it."""
-        old = self._before.get(owner)
+        old = None if self._before is None else self._before.made.get(owner)
         if old is None or type(old.layer) is not type(now.layer):
             return now.layer
         same = old.item.settings == now.item.settings
@@ -246,6 +242,16 @@ class Maker:
         """Return what a name stands for, or what ``{ use = ... }`` makes."""
         if isinstance(value, str):
             return self._found(value, at)
+        place = self._owner, at
+        old = None if self._before is None else self._before.objects.get(place)
+        made = old[1] if old is not None and old[0] == value else self._used(value, at)
+        self.objects[place] = value, made
+        if made is not None:
+            remember(made, value)
+        return made
+
+    def _used(self, value: dict[str, Any], at: Path) -> Any:
+        """Return what *value* makes, a table with `use`."""
         use = value["use"]
         settings = {name: each for name, each in value.items() if name != "use"}
         if use in OBJECTS:
@@ -255,7 +261,23 @@ class Maker:
             if cls is not None and not isinstance(cls, type):
                 self._problems.add((*at, "use"), f"{quoted(use)} is no class: write its name alone")
                 return None
+        if isinstance(cls, type) and issubclass(cls, SharedStore):
+            return self._store(cls, settings, at)
         return None if cls is None else self._object(cls, settings, at, {})
+
+    def _store(self, cls: type[SharedStore], settings: dict[str, Any], at: Path) -> SharedStore | None:
+        """Return a store, under a name of its own for the layer that it stands in, unless a prefix is given.
+
+        Two limits under one name would be one limit.
+        """
+        key = f"{cls.__qualname__} {sorted((name, str(each)) for name, each in settings.items())}"
+        before = None if self._before is None else self._before.stores.get(key)
+        base = self.stores.get(key) or before or self._object(cls, settings, at, {})
+        if base is None:
+            return None
+        self.stores[key] = base
+        named: SharedStore = base if "prefix" in settings else base.named(".".join(self._owner))
+        return named
 
     def _ours(self, use: str, at: Path) -> Any:
         module, _, name = OBJECTS[use].partition(":")

@@ -227,7 +227,7 @@ class adaptive_bound(bounded):
         """Take over the numbers of *fresh*; the limit that was found, who is in flight and who waits stay."""
         if not agrees(self, fresh, ("by", "queue", "law", "increase", "store")):
             return fresh
-        adopt(self, fresh, "_queueing", "_adapting")
+        adopt(self, fresh, "_queueing", "_patience", "_adapting")
         for state in self._states.values():
             state.adaptive.retune(self._adapting.make())
             state.room.serve()

@@ -11,6 +11,8 @@ from sluiceway.layers.adaptive_state import AdaptiveRateSnapshot, AdaptiveState
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.rate_memory import RateMemory
 from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.providers.errors import Fault
+from sluiceway.sharing.store import SharedStore
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -60,7 +62,9 @@ class adaptive_rate(rate_limited):
         max_queue: how many may wait for each key; None for any number.
         queue: in which order they are served: `Fifo()`.
         store: where the last good rates are kept from one start to the next: a path to a JSON file, which holds the
-            keys of `by` as they are, or an object with `load()` and `save(rates)`.
+            keys of `by` as they are, or an object with `load()` and `save(rates)`. Or a `RedisStore`, which keeps
+            nothing: processes that name the same one find the rate together, each its own part of it. A refusal of
+            one lowers all and pauses all; parts go towards their mean.
         rng: where chance comes from; a `random.Random` for repeatable tests.
 
     Raises:
@@ -85,7 +89,7 @@ class adaptive_rate(rate_limited):
         max_wait: Duration | None = None,
         max_queue: int | None = None,
         queue: Discipline | None = None,
-        store: str | PathLike[str] | RateStore | None = None,
+        store: str | PathLike[str] | RateStore | SharedStore | None = None,
         rng: Random | None = None,
     ) -> None:
         self._adapting = Adapting(
@@ -100,7 +104,8 @@ class adaptive_rate(rate_limited):
             slow_start=slow_start,
         )
         self._rng = random_of(rng)
-        self._memory = RateMemory(store, self.rates, self.name)
+        self._sharing = store if isinstance(store, SharedStore) else None
+        self._memory = RateMemory(None if isinstance(store, SharedStore) else store, self.rates, self.name)
         self._heeds_headers = by is None  # a key of the user's own is not the provider's
         super().__init__(
             rps=initial, burst=burst, by=by, max_wait=max_wait, max_queue=max_queue, queue=queue, learn=True
@@ -108,7 +113,7 @@ class adaptive_rate(rate_limited):
 
     def _make(self, key: Hashable) -> AdaptiveState:
         pace = AdaptivePace(self._adapting.make(), self._burst)
-        return AdaptiveState(key, pace, self._queueing.discipline, self._slack, self._memory)
+        return AdaptiveState(key, pace, self._queueing.discipline, self._slack, self._memory, self._sharing)
 
     def _learn(
         self,
@@ -132,6 +137,10 @@ class adaptive_rate(rate_limited):
         if why is not None:
             self._tell(call, state, why, now)
         wait = pause_after(fault, self._rng)
+        if state.notes is not None:
+            state.notes.beat(now)
+            if fault.fault is Fault.RATE_LIMITED:
+                state.notes.refused(wait or 0.0, now)
         paused = None if wait is None else state.pause(wait, now)
         if paused is not None:
             call.report(LimitPaused(now, call, self.name, state.key, paused, fault.retry_after_source or "429"))
@@ -141,6 +150,8 @@ class adaptive_rate(rate_limited):
     ) -> None:
         assert isinstance(state, AdaptiveState)
         super()._report(call, state, costs, since, granted=granted, depth=depth)
+        if state.notes is not None:
+            state.notes.beat(call.run.time())
         if state.moved():  # it grows only where somebody waits, and whoever waits comes through here
             self._tell(call, state, "growth", call.run.time())
 
@@ -153,7 +164,7 @@ class adaptive_rate(rate_limited):
         """Take over the numbers of *fresh*; the rate that was found and who waits stay."""
         if not agrees(self, fresh, ("by", "queue", "law", "increase", "burst", "store")):
             return fresh
-        adopt(self, fresh, "_queueing", "_adapting")
+        adopt(self, fresh, "_queueing", "_patience", "_adapting")
         for state in self._states.values():
             state.pace.retune(self._adapting.make(), state.time())
             state.room.serve()

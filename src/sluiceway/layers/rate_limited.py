@@ -453,8 +453,8 @@ class rate_limited(Layer):
         Other limits, another algorithm or key, or whatever else changes what is counted starts anew.
         """
         assert isinstance(fresh, rate_limited)
-        if not agrees(self, fresh, _KEPT) or self.counted() != fresh.counted():
-            return fresh
+        if self._store is not None or not agrees(self, fresh, _KEPT) or self.counted() != fresh.counted():
+            return fresh  # what is shared goes on in its store
         adopt(self, fresh, *_NUMBERS)
         for state in self._states.values():
             limiter = build(self._specs, self._algorithm, self._burst, self._margin)

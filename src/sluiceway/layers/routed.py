@@ -103,6 +103,17 @@ class routed(Layer):
         result: T = await self.around(proceed)(call)
         return result
 
+    def renewed(self, fresh: Layer) -> Layer:
+        """Hand on what is known of the deployments, if they have the same names and weights."""
+        assert isinstance(fresh, routed)
+        if self.turns() == fresh.turns():
+            fresh._routing, fresh._loop = self._routing, self._loop  # noqa: SLF001 - of our own class
+        return fresh
+
+    def turns(self) -> tuple[Any, ...]:
+        """Return what decides whose turn it is."""
+        return self._strategy, [(deployment.name, deployment.weight) for deployment in self.deployments]
+
     # ------------------------------------------------------------------ a call
 
     async def _route(self, call: Call, ways: Sequence[Callable[[Call], Awaitable[Any]]]) -> Any:

@@ -1,0 +1,38 @@
+"""Objects that tables in settings make: ``queue = { use = "priority", aging = "10s" }``."""
+
+from __future__ import annotations
+
+import weakref
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OBJECTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "fair": "sluiceway.queues:Fair",
+        "fifo": "sluiceway.admission:Fifo",
+        "priority": "sluiceway.queues:Priority",
+        "redis": "sluiceway.backends.redis:RedisStore",
+    }
+)
+"""What ``{ use = ... }`` makes inside of a setting, beside what the application registers."""
+
+_SAID: Final[weakref.WeakKeyDictionary[Any, Mapping[str, Any]]] = weakref.WeakKeyDictionary()
+
+
+def remember(made: Any, table: Mapping[str, Any]) -> None:
+    """Remember that *made* was made of *table*, if it is of a kind about which that can be remembered."""
+    try:
+        _SAID[made] = table
+    except TypeError:  # not hashable, or without a place for a weak reference: its attributes tell
+        return
+
+
+def said_of(made: Any) -> Mapping[str, Any] | None:
+    """Return the table that *made* was made of; None if it was not, or that is not known."""
+    try:
+        return _SAID.get(made)
+    except TypeError:
+        return None
