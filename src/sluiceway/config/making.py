@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib
 import warnings
 from random import Random
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from sluiceway.order import PipelineWarning
 from sluiceway.sharing.store import SharedStore
 
 from .items import Item, item_of
-from .objects import OBJECTS, remember
+from .objects import OBJECTS, class_of, remember
 from .problems import Problems, hint, quoted
 from .settings import settings_of
 
@@ -280,10 +279,9 @@ class Maker:
         return named
 
     def _ours(self, use: str, at: Path) -> Any:
-        module, _, name = OBJECTS[use].partition(":")
         try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
+            return class_of(use)
+        except ImportError as error:
             self._problems.add((*at, "use"), f"{use!r} cannot be had: {error}")
             return None
 

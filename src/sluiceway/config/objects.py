@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -11,13 +12,25 @@ if TYPE_CHECKING:
 
 OBJECTS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "fair": "sluiceway.queues:Fair",
-        "fifo": "sluiceway.admission:Fifo",
-        "priority": "sluiceway.queues:Priority",
+        "fair": "sluiceway:Fair",
+        "fifo": "sluiceway:Fifo",
+        "priority": "sluiceway:Priority",
         "redis": "sluiceway.backends.redis:RedisStore",
     }
 )
 """What ``{ use = ... }`` makes inside of a setting, beside what the application registers."""
+
+
+def class_of(use: str) -> type:
+    """Return the class that *use* stands for.
+
+    Raises:
+        ImportError: it cannot be had.
+    """
+    module, _, name = OBJECTS[use].partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
 
 _SAID: Final[weakref.WeakKeyDictionary[Any, Mapping[str, Any]]] = weakref.WeakKeyDictionary()
 
