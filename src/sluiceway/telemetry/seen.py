@@ -29,11 +29,13 @@ class Held(NamedTuple):
         layer: its name; a name's second layer is `"name 2"`.
         deployment: where it stands inside a `routed`; None outside of one.
         snapshot: the layer's own; a tuple where it has keys.
+        source: the layer itself.
     """
 
     layer: str
     deployment: str | None
     snapshot: Any
+    source: Any
 
 
 class Seen:
@@ -51,6 +53,10 @@ class Seen:
             known is not None and (known[0] is not run.layers or known[1]() is not run.loop)
         ):
             self._known[run.name] = (run.layers, ref(run.loop))
+
+    def layers(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return every name with its layers."""
+        return [(name, layers) for name, (layers, _) in list(self._known.items())]
 
     def read(self, look: Callable[[str, tuple[Any, ...]], T]) -> list[T]:
         """Return what *look* says of every name and its layers, looking from inside their event loop."""
@@ -101,6 +107,6 @@ def held(layers: Iterable[Any], deployment: str | None = None) -> Iterator[Held]
             broken(layer.snapshot, error)
             continue
         if shot is not None:
-            yield Held(name if number == 1 else f"{name} {number}", deployment, shot)
+            yield Held(name if number == 1 else f"{name} {number}", deployment, shot, layer)
         for inner, its in layer.branches().items():
             yield from held(its, inner)

@@ -1,0 +1,199 @@
+"""How a process is doing at this moment: its functions, their layers, and what went wrong of late."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from sluiceway import events
+
+from .hub import listen, unlisten
+from .kinds import kind_of
+from .memory import Memory
+from .pricing import Pricing, load_soon
+from .seen import Seen, held
+from .showing import states
+from .statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluiceway.call import Call
+    from sluiceway.events import Event
+    from sluiceway.providers.usage import Usage
+
+    from .explaining import Explanation
+    from .sketch import Latency
+
+ERRORS: Final = 50
+"""Errors that are remembered, each with its time and kind."""
+NAMES: Final = 200
+"""Names of calls that are counted apart; calls of others are remembered, but not counted."""
+_MINUTE: Final = 60
+_SHOWN: Final = 10
+
+
+class _PastMinute:
+    """Requests and tokens of the last minute, second by second."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque(maxlen=_MINUTE)
+
+    def add(self, now: float, usage: Usage | None) -> None:
+        second = int(now)
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append([second, 0, 0])
+        last = self._seconds[-1]
+        last[1] += 1
+        if usage is not None:
+            last[2] += usage.input_tokens + usage.output_tokens
+
+    def sums(self, now: float) -> tuple[int, int]:
+        since = int(now) - _MINUTE
+        recent = [each for each in self._seconds if each[0] > since]
+        return sum(each[1] for each in recent), sum(each[2] for each in recent)
+
+
+class _Counted:
+    """What is counted of the calls of one name."""
+
+    __slots__ = ("minute", "now", "statistics")
+
+    def __init__(self, call: Call) -> None:
+        self.now: Callable[[], float] = call.run.time
+        self.statistics = Statistics(call.run.started_at, call.run.name, price=Pricing())
+        self.minute = _PastMinute()
+
+
+class Overview:
+    """Counts the calls of the process from now on, and remembers the last of them, until it is closed.
+
+    Args:
+        calls: how many calls that are over are remembered, for `explain`.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self.memory = Memory(calls)
+        self._seen = Seen()
+        self._counted: dict[str, _Counted] = {}
+        self._errors: deque[dict[str, Any]] = deque(maxlen=ERRORS)
+        self._since = time.monotonic()
+        load_soon()
+        listen(self.hear)
+
+    def hear(self, event: Event) -> None:
+        """Count *event*."""
+        call = event.call
+        if call is None:
+            return
+        run = call.run
+        counted = self._counted.get(run.name)
+        if counted is None:
+            if len(self._counted) >= NAMES:
+                return
+            counted = self._counted[run.name] = _Counted(call)
+        counted.statistics.hear(event)
+        if type(event) is events.CallStarted:
+            self._seen.note(run)
+            counted.now = run.time
+        elif type(event) is events.AttemptFinished:
+            attempt = event.attempt
+            if not attempt.contained:
+                counted.minute.add(event.at, attempt.usage)
+            if attempt.outcome == "error" and attempt.error is not None:
+                self._failed(call, f"attempt {attempt.number}", attempt.error)
+        elif type(event) is events.CallFinished and event.error is not None and event.outcome != "cancelled":
+            self._failed(call, "call", event.error)
+
+    def _failed(self, call: Call, what: str, error: BaseException) -> None:
+        told = {"at": time.time(), "call": call.run.name, "call_id": call.run.id, "what": what, "kind": kind_of(error)}
+        self._errors.append(told)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything in dicts and lists that `json.dumps` takes."""
+        every = self._seen.layers()
+        sums = {name: each.minute.sums(each.now()) for name, each in self._counted.items()}
+        return {
+            "pid": os.getpid(),
+            "at": time.time(),
+            "seconds": time.monotonic() - self._since,
+            "calls": [
+                {**_figures(name, each, sums[name]), "layers": _layers(layers, every, sums)}
+                for name, layers in every
+                if (each := self._counted.get(name)) is not None
+            ],
+            "errors": list(reversed(self._errors)),
+            "slowest": [_brief(each) for each in self.memory.slowest(_SHOWN)],
+            "recent": [_brief(each) for each in self.memory.recent(_SHOWN)],
+        }
+
+    def close(self) -> None:
+        """Count nothing more, and forget the calls; a second time does nothing."""
+        if self.memory.listens:
+            self.memory.close()
+            unlisten(self.hear)
+
+
+def _figures(name: str, counted: _Counted, minute: tuple[int, int]) -> dict[str, Any]:
+    stats = counted.statistics.snapshot(counted.now())
+    return {
+        "name": name,
+        "calls": stats.calls,
+        "in_flight": stats.in_flight,
+        "succeeded": stats.succeeded,
+        "failed": stats.failed,
+        "rejected": stats.rejected,
+        "timed_out": stats.timed_out,
+        "cancelled": stats.cancelled,
+        "attempts": stats.attempts,
+        "retries": stats.retries,
+        "answers_per_second": stats.recent_throughput,
+        "error_rate": stats.error_rate,
+        "requests_last_minute": minute[0],
+        "tokens_last_minute": minute[1],
+        "tokens": stats.tokens.total,
+        "cost": stats.cost,
+        "latency": _percentiles(stats.latency),
+        "waits": {reason: {"count": wait.count, "seconds": wait.seconds} for reason, wait in stats.waits.items()},
+    }
+
+
+def _percentiles(latency: Latency) -> dict[str, float | None]:
+    return {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99, "max": latency.max}
+
+
+def _layers(
+    layers: tuple[Any, ...], every: list[tuple[str, tuple[Any, ...]]], sums: dict[str, tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Return the state of each of *layers*, and what all functions that share one of them sent in the last minute."""
+    return [
+        {
+            "layer": each.layer,
+            "deployment": each.deployment,
+            "keys": len(each.snapshot) if isinstance(each.snapshot, tuple) else 1,
+            "last_minute": _sent_through(each.source, every, sums) if each.deployment is None else None,
+            "states": states(each.snapshot),
+        }
+        for each in held(layers)
+    ]
+
+
+def _sent_through(
+    layer: Any, every: list[tuple[str, tuple[Any, ...]]], sums: dict[str, tuple[int, int]]
+) -> dict[str, int]:
+    sharing = [sums[name] for name, theirs in every if name in sums and any(each is layer for each in theirs)]
+    return {"requests": sum(each[0] for each in sharing), "tokens": sum(each[1] for each in sharing)}
+
+
+def _brief(call: Explanation) -> dict[str, Any]:
+    return {
+        "call_id": call.call_id,
+        "call": call.call,
+        "outcome": call.outcome,
+        "error": call.error,
+        "seconds": call.seconds,
+    }
