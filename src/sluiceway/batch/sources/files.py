@@ -47,8 +47,6 @@ class File(Source):
         self._longest = longest
         self.file: IO[bytes] = path.open("rb")
         status = os.fstat(self.file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(f"{path} is a folder: give a file of rows")
         self._size = status.st_size if stat.S_ISREG(status.st_mode) else None
         self._read = 0
         self._hash = ""
