@@ -134,7 +134,7 @@ async def test_nothing_secret_is_shown(open_inspection):
 
     errors = [openai_error(503, message="a secret in the body"), ValueError("a secret text")]
 
-    @Pipeline(Own(), bounded(2, by=lambda call: "sk-secret-key"), rate_limited(rpm=9, by=lambda call: call.args))
+    @Pipeline(Own(), bounded(2, by=lambda call: "sk-secret-key"), rate_limited(rpm=90_000, by=lambda call: call.args))
     async def ask(prompt, key):
         if errors:
             raise errors.pop()
