@@ -41,7 +41,7 @@ def test_a_description_lists_the_layers_outermost_first_with_every_setting():
     assert "chat" == description.name
     assert ["timed", "bounded"] == [layer.name for layer in description.layers]
     assert {"limit": "60s", "first_item": None, "idle": None} == dict(description.layers[0].settings)
-    assert {"limit": 30, "by": tenant, "max_wait": 5, "max_queue": None, "queue": None} == dict(
+    assert {"limit": 30, "by": tenant, "max_wait": 5, "max_queue": None, "queue": None, "store": None} == dict(
         description.layers[1].settings
     )
 

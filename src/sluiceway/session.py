@@ -16,6 +16,7 @@ from .layer import Layer, Pipeline, flat
 from .many_items import ManyItems
 from .running import layers_in
 from .session_client import SessionClient
+from .sharing.store import SharedStore
 from .telemetry import logs
 from .telemetry.hub import attached, process_scopes, publish, scopes
 from .telemetry.last_minute import Episodes
@@ -46,7 +47,7 @@ class Session(ManyItems):
 
     Args:
         name: shown in the table and, with some random digits, as `session.id` in spans and logs.
-        pipeline: layers for `complete`.
+        pipeline: layers for `complete`. What their stores hold for this event loop goes back at the end.
         client: an `AsyncOpenAI` or alike for `complete`; None to make the recommended one when it is needed.
         model: what `complete` asks, unless told otherwise.
         prices: ``{"my-model": {"input": 0.15, "output": 0.6}}`` in USD for a million tokens; they win over the list.
@@ -85,6 +86,8 @@ class Session(ManyItems):
         self._called = f"session {name}" if name else "the session"
         self.id = f"{name or 'session'}-{os.urandom(4).hex()}"
         layers = () if pipeline is None else flat((pipeline,))
+        stores = (layer.settings().get("store") for layer in layers)
+        self._stores = [store for store in stores if isinstance(store, SharedStore)]
         call_name = pipeline.name if isinstance(pipeline, Pipeline) and pipeline.chain.name else "complete"
         self._client = SessionClient(client, layers, call_name, owned=own_client)
         self._model = model
@@ -159,6 +162,8 @@ class Session(ManyItems):
             if self.tracing is not None:
                 self.tracing.end(self.stats, error)
             await self._client.close()
+            for store in self._stores:
+                await store.aclose()
 
     def _withdraw(self) -> None:
         # Set anew, not reset by a token: this may be another task's context than the one it was entered in.

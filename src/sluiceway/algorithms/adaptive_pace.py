@@ -88,6 +88,11 @@ class AdaptivePace(Around):
         self.law.retune(law)
         self._apply(now)
 
+    def lean(self, limit: float, now: float) -> None:
+        """Go on at *limit*, as others do who share the provider; what was learnt of refusals stays."""
+        self.law.limit = min(max(limit, self.law.least), self.law.most)
+        self._apply(now)
+
     def shift(self, delta: float) -> None:
         """Move every remembered time by *delta*."""
         super().shift(delta)

@@ -11,6 +11,7 @@ from sluiceway.algorithms.outcome_window import OutcomeWindow
 from sluiceway.algorithms.rates import EPSILON, at_least_zero, positive, share, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from sluiceway.algorithms.circuit_facts import State
@@ -20,6 +21,7 @@ _SETTINGS = (
     "_failure_ratio", "_slow_ratio", "_slow_call", "_min_calls", "_open_for", "_backoff", "_places", "_close_after",
     "_ramp",
 )  # fmt: skip
+_CLAIMING = 0.25  # seconds until it is known whether another tries the provider
 _FIRST_SHARE = 0.1  # of the calls, at the start of the ramp
 
 
@@ -59,6 +61,9 @@ class Circuit:
         live: the generation whose results the window counts, -1 if there is none. While the circuit is closed, that is
             what `admit` returns.
         transitions: what changed and was not yet taken; the last 32 at most.
+        elsewhere: calls, failures and slow ones that other processes count in the same window.
+        claim: asked before an open circuit is tried again; None where nobody else may be trying.
+        leads: whether this one is to try for all.
 
     Raises:
         ValueError: a number is out of range.
@@ -83,6 +88,9 @@ class Circuit:
         "_successes",
         "_until",
         "_window",
+        "claim",
+        "elsewhere",
+        "leads",
         "live",
         "state",
         "transitions",
@@ -122,6 +130,9 @@ class Circuit:
         self._generation = self.live = 0  # the last one given out
         self.state: State = "closed"
         self.transitions: deque[Transition] = deque(maxlen=_UNTOLD)
+        self.elsewhere = (0, 0, 0)
+        self.claim: Callable[[float], bool] | None = None
+        self.leads = False
 
     def admit(self, now: float, rng: Random) -> int | Refusal:
         """Return the generation of a permit, to be handed in with its result, or a :class:`Refusal`."""
@@ -136,6 +147,8 @@ class Circuit:
                 self._until = self._opened_at + self._backoff.delay(self._openings - 1, rng)
             if now < self._until - EPSILON:
                 return Refusal("open", self._until - now)
+            if self.claim is not None and not self.claim(now):
+                return Refusal("open", _CLAIMING)
             self._successes = 0
             self._change("half_open", now, "the time open is over")
         return self._admit_probe(now)
@@ -203,6 +216,16 @@ class Circuit:
             setattr(self, name, getattr(fresh, name))
         self._window.resize(window, now)
 
+    def follow(self, state: State, at: float, openings: int, reason: str) -> None:
+        """Go into *state*, as another circuit for the same provider did at *at*."""
+        self._openings = openings
+        self._opened_at = self._closed_at = at
+        self._until = None
+        if state != self.state:
+            self._change(state, at, reason)
+            if state in ("closed", "ramping"):
+                self._listen()
+
     def shift(self, delta: float) -> None:
         """Go on by a clock on which the same moment reads *delta* seconds later."""
         self._opened_at += delta
@@ -248,13 +271,14 @@ class Circuit:
 
     def _judge(self, now: float) -> None:
         window = self._window
-        calls = window.calls
+        others, failed, late = self.elsewhere
+        calls, failures, slow = window.calls + others, window.failures + failed, window.slow + late
         if calls < self._min_calls:
             return
-        if window.failures >= self._failure_ratio * calls - EPSILON:
-            reason = f"{window.failures} of {calls} calls failed"
-        elif window.slow >= self._slow_ratio * calls - EPSILON:
-            reason = f"{window.slow} of {calls} calls took {self._slow_call:g} s or more"
+        if failures >= self._failure_ratio * calls - EPSILON:
+            reason = f"{failures} of {calls} calls failed"
+        elif slow >= self._slow_ratio * calls - EPSILON:
+            reason = f"{slow} of {calls} calls took {self._slow_call:g} s or more"
         else:
             return
         self._ramp_over(now)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from sluiceway.layers.limit_specs import REQUESTS, LimitSpec
 from sluiceway.layers.limit_state import LimitState, RateSnapshot
+from sluiceway.layers.shared_limits import Shared
 from sluiceway.layers.token_costs import Estimator
+from sluiceway.sharing.shared_pace import SharedPace
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from sluiceway.admission import Discipline
     from sluiceway.algorithms.adaptive_pace import AdaptivePace
     from sluiceway.layers.rate_memory import RateMemory
+    from sluiceway.sharing.store import SharedStore
 
 _RPS: Final = "rps"
 _TOLD: Final = 0.05  # how far a rate must have grown before that is told
@@ -44,11 +47,21 @@ class AdaptiveState(LimitState):
         told: the rate that was last reported.
     """
 
-    __slots__ = ("memory", "pace", "told")
+    __slots__ = ("memory", "notes", "pace", "told")
 
-    def __init__(self, key: Hashable, pace: AdaptivePace, queue: Discipline, slack: float, memory: RateMemory) -> None:
+    def __init__(
+        self,
+        key: Hashable,
+        pace: AdaptivePace,
+        queue: Discipline,
+        slack: float,
+        memory: RateMemory,
+        store: SharedStore | None = None,
+    ) -> None:
         spec = LimitSpec(_RPS, REQUESTS, pace.law.limit, 1.0)
-        super().__init__(key, (spec,), pace, None, queue, slack, Estimator())
+        self.notes = None if store is None else SharedPace(store, key, pace, self._fell)
+        shared = None if self.notes is None else Shared(None, None, self.notes)
+        super().__init__(key, (spec,), pace, None, queue, slack, Estimator(), shared)
         self.pace = pace
         self.memory = memory
         self.told = pace.law.limit
@@ -61,6 +74,12 @@ class AdaptiveState(LimitState):
         if remembered is not None:
             self.pace.restore(remembered, loop.time())
             self.told = self.rate
+
+    def _fell(self, pause: float, now: float) -> None:
+        """Another process was refused, and this one has fallen with it."""
+        if pause:
+            self.pause(pause, now)
+        self.room.serve()
 
     @property
     def rate(self) -> float:
@@ -89,4 +108,5 @@ class AdaptiveState(LimitState):
             law.limit,
             law.peak,
             law.slow,
+            shared=shot.shared,
         )

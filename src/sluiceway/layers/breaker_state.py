@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.circuit import Circuit
     from sluiceway.algorithms.circuit_facts import State, Transition
+    from sluiceway.sharing.shared_circuit import SharedCircuit
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,14 @@ class BreakerSnapshot:
 class BreakerState:
     """The circuit of one key, and what is remembered about it for people."""
 
-    __slots__ = ("circuit", "key", "last", "loop")
+    __slots__ = ("circuit", "key", "last", "loop", "shared")
 
     def __init__(self, key: Hashable, circuit: Circuit) -> None:
         self.key = key
         self.circuit = circuit
         self.last: Transition | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.shared: SharedCircuit | None = None
 
     def busy(self) -> bool:
         """Whether it must be kept: somebody isolated it, or probes it."""
@@ -70,6 +72,8 @@ class BreakerState:
             if self.last is not None and self.last.at is not None:
                 self.last = replace(self.last, at=self.last.at + delta)
         self.loop = loop
+        if self.shared is not None:
+            self.shared.in_loop(loop)
 
     def snapshot(self) -> BreakerSnapshot:
         """Return it as of now if an event loop runs, as of the last call if not."""

@@ -6,6 +6,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from sluiceway.algorithms.allowance import Allowance
 from sluiceway.algorithms.budget import Budget
 from sluiceway.algorithms.rates import positive
 from sluiceway.errors import BudgetExceeded
@@ -17,10 +18,13 @@ from sluiceway.layers.basis import basis_of
 from sluiceway.layers.budget_periods import Per, Periods, session_of, until_tomorrow
 from sluiceway.layers.budget_state import BudgetSnapshot, BudgetState
 from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.layers.shared_limits import snapshot_of
 from sluiceway.layers.token_costs import Estimator
 from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import classify
 from sluiceway.providers.usage import Usage
+from sluiceway.sharing.shared_budget import SharedBudget
+from sluiceway.sharing.store import checked
 from sluiceway.telemetry.kinds import answering_model, model_of
 from sluiceway.telemetry.pricing import Pricing, load_soon
 
@@ -32,10 +36,13 @@ if TYPE_CHECKING:
     from sluiceway.layers.token_costs import TokenCount
     from sluiceway.providers.charging import Charge
     from sluiceway.providers.prices import PriceTable
+    from sluiceway.sharing.store import SharedStore
 
 T = TypeVar("T")
 
 _USD: Final = "usd"
+_DAYS: Final = 32.0  # for which a store remembers a budget that nobody uses
+_DAYS_OF_A_DAY: Final = 2.0
 _COUNTERS: Final = ("auto", "exact", "characters")
 _WEIGHT: Final[Mapping[Basis, int]] = {"refund": 0, "refused": 1, "usage": 2, "estimate": 3, "possibly billed": 4}
 
@@ -58,7 +65,7 @@ class budgeted(Layer):
     is theirs.
 
     A day is a calendar day in UTC, by the wall clock, as providers count their own daily limits; a call counts on the
-    day on which it came. Budgets are kept in this process: another start begins anew.
+    day on which it came. Budgets are kept in this process, and another start begins anew, unless a `store` keeps them.
 
     Args:
         usd: how much may be spent.
@@ -72,6 +79,10 @@ class budgeted(Layer):
             and settles to the price of the model that answered if that has one.
         count: a function of the `Call` that returns its tokens, or a pair of input and output tokens.
         counter: how text is counted: `"auto"`, `"exact"` or `"characters"`, as in `rate_limited`.
+        store: shares the budget with every process that names the same store, such as ``RedisStore(url, prefix=...)``,
+            and keeps it from one start to the next: for 32 days after the last use, for two with `per="day"`. Each
+            process leases a slice and spends from that; so at the end of a budget what others hold of theirs is
+            not there for this one until they give it back, a second after their last call.
 
     Raises:
         BudgetExceeded: a call may cost more than is left; `retry_after` tells when another day begins, if that helps.
@@ -90,6 +101,7 @@ class budgeted(Layer):
         unknown: Literal["refuse", "ignore"] = "refuse",
         count: TokenCount | None = None,
         counter: Literal["auto", "exact", "characters"] = "auto",
+        store: SharedStore | None = None,
     ) -> None:
         given = {_USD: usd, "tokens": tokens}
         limits = {unit: positive(limit, unit) for unit, limit in given.items() if limit is not None}
@@ -112,13 +124,20 @@ class budgeted(Layer):
         self._count = count
         self._counter = token_counter(counter if count is None else "characters")
         self._periods = None if per is None else Periods(per)
+        self._store = checked(store)
         self._states = Keyed(self._make, None if self._periods is None else self._periods.key, BudgetState.busy)
         self._one = self._states.at(None) if self._periods is None else None
         if usd is not None:
             load_soon()
 
     def _make(self, key: Hashable) -> BudgetState:
-        return BudgetState(key, Budget(tuple(self._limits.values())), Estimator(self._counter))
+        limits = tuple(self._limits.values())
+        if self._store is None:
+            return BudgetState(key, Budget(limits), Estimator(self._counter))
+        allowance = Allowance(limits)
+        keep = _DAYS_OF_A_DAY if self._periods is not None and self._periods.daily else _DAYS
+        shared = SharedBudget(self._store, key, allowance, keep)
+        return BudgetState(key, allowance, Estimator(self._counter), shared)
 
     def _of(self, call: Call) -> BudgetState:
         """Return the state of the key of *call*."""
@@ -137,6 +156,8 @@ class budgeted(Layer):
         state = self._of(call)
         costs = self._estimate(call, state)
         short = state.budget.reserve(costs)
+        if short is not None and state.shared is not None:
+            short = await state.shared.lease(costs)
         if short is not None:
             raise self._short(call, state, costs, short)
         if run.detailed:
@@ -184,8 +205,7 @@ class budgeted(Layer):
         state.budget.settle(costs, actual)
         run = call.run
         if run.listening:
-            budget = state.budget
-            spent, reserved = self._by_unit(budget.spent), self._by_unit(budget.reserved)
+            _, spent, reserved = map(self._by_unit, state.facts())
             call.report(BudgetSpent(run.time(), call, self.name, state.key, basis, spent, reserved, self._limits))
 
     def _all_took(
@@ -235,37 +255,40 @@ class budgeted(Layer):
     # ------------------------------------------------------------------ what it shows
 
     def _short(self, call: Call, state: BudgetState, costs: Sequence[float], i: int) -> BudgetExceeded:
-        budget = state.budget
-        left = max(0.0, budget.left(i))
-        held = f", {budget.reserved[i]:.4g} reserved by {budget.in_flight} calls in flight" if budget.in_flight else ""
+        limits, spent, reserved = (each[i] for each in state.facts())
+        left = max(0.0, limits - spent - reserved)
+        calls = state.budget.in_flight
+        whose = f" by {calls} calls in flight" if state.shared is None else " by all processes"
+        held = f", {reserved:.4g} reserved{whose}" if calls or (state.shared is not None and reserved) else ""
         why = (
-            f"the call may cost {costs[i]:.4g} {self._units[i]}, but {left:.4g} of {budget.limits[i]:g} are left "
-            f"({budget.spent[i]:.4g} spent{held})"
+            f"the call may cost {costs[i]:.4g} {self._units[i]}, but {left:.4g} of {limits:g} are left "
+            f"({spent:.4g} spent{held})"
         )
         return self._refused(call, state, i, costs[i], why)
 
     def _refused(self, call: Call, state: BudgetState, i: int, cost: float, why: str) -> BudgetExceeded:
-        budget = state.budget
+        limits, spent, reserved = (each[i] for each in state.facts())
         where = "" if state.key is None else f" for {state.key!r}"
-        another_day = self._periods is not None and self._periods.daily and cost <= budget.limits[i]
+        another_day = self._periods is not None and self._periods.daily and cost <= limits
         error = BudgetExceeded(
             f"{self.name}{where}: {why}",
             layer=self.name,
             retry_after=until_tomorrow() if another_day else None,
             unit=self._units[i],
             cost=cost,
-            limit=budget.limits[i],
-            spent=budget.spent[i],
-            reserved=budget.reserved[i],
+            limit=limits,
+            spent=spent,
+            reserved=reserved,
         )
         call.report(CallRejected(call.run.time(), call, self.name, error))
         return error
 
     def _report(self, call: Call, state: BudgetState, costs: Sequence[float]) -> None:
+        limits, spent, reserved = state.facts()
         attributes: dict[str, float] = {}
         for i, unit in enumerate(self._units):
             attributes[f"sluiceway.budget.{unit}.reserved"] = costs[i]
-            attributes[f"sluiceway.budget.{unit}.left"] = state.budget.left(i)
+            attributes[f"sluiceway.budget.{unit}.left"] = limits[i] - spent[i] - reserved[i]
         now = call.run.time()
         call.report(Phase(now, call, now, self.name, "budget check", attributes))
 
@@ -297,10 +320,18 @@ class budgeted(Layer):
         return tuple(self._shot(state) for state in self._states.values())
 
     def _shot(self, state: BudgetState) -> BudgetSnapshot:
-        budget = state.budget
-        left = self._by_unit([budget.left(i) for i in range(len(self._units))])
-        spent, reserved = self._by_unit(budget.spent), self._by_unit(budget.reserved)
-        return BudgetSnapshot(state.key, self._limits, spent, reserved, left, budget.in_flight, state.unpriced)
+        limits, spent, reserved = state.facts()
+        left = [limit - gone - held for limit, gone, held in zip(limits, spent, reserved, strict=True)]
+        return BudgetSnapshot(
+            state.key,
+            self._limits,
+            self._by_unit(spent),
+            self._by_unit(reserved),
+            self._by_unit(left),
+            state.budget.in_flight,
+            state.unpriced,
+            shared=None if state.shared is None else snapshot_of(state.shared),
+        )
 
     def __repr__(self) -> str:
         shots = self.snapshot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -18,6 +19,8 @@ from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.order import Role
 from sluiceway.providers.errors import Fault, classify
 from sluiceway.room import FREE, REFUSES, Room
+from sluiceway.sharing.shared_circuit import SharedCircuit
+from sluiceway.sharing.store import checked
 from sluiceway.telemetry.hub import publish
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.circuit_facts import State
     from sluiceway.call import Call, Proceed, Run
+    from sluiceway.sharing.store import SharedStore
 
 T = TypeVar("T")
 
@@ -67,6 +71,8 @@ class circuit_breaker(Layer):
         ramp: how long it takes until all calls pass again; 0 for at once.
         by: a function of the `Call` that returns a key; each key has a circuit of its own.
         rng: where chance comes from; a `random.Random` for repeatable tests.
+        store: shares the circuit with every process that names the same store, such as ``RedisStore(url, prefix=...)``:
+            results are added up four times a second, one who opens opens for all, and one process probes for all.
 
     Raises:
         CircuitOpen: a call was refused; `retry_after` says when another makes sense.
@@ -91,6 +97,7 @@ class circuit_breaker(Layer):
         ramp: Duration = 30.0,
         by: By | None = None,
         rng: Random | None = None,
+        store: SharedStore | None = None,
     ) -> None:
         if rng is not None and not isinstance(rng, Random):
             raise TypeError(f"rng={rng!r} must be a random.Random")
@@ -110,11 +117,15 @@ class circuit_breaker(Layer):
         self._timing = slow_call is not None
         self._rng = rng or Random()
         self._isolated: str | None = None
+        self._store = checked(store)
         self._states = Keyed(self._make, by, BreakerState.busy)
         self._one = None if by is not None else self._states.at(None)
 
     def _make(self, key: Hashable) -> BreakerState:
         state = BreakerState(key, Circuit(**self._circuit))
+        if self._store is not None:
+            tell = partial(self._tell, None, state, followed=True)
+            state.shared = SharedCircuit(self._store, key, state.circuit, self._circuit["open_for"], tell)
         if self._isolated is not None:
             state.circuit.isolate(reason=self._isolated)
             state.last = state.circuit.transitions.popleft()
@@ -132,6 +143,8 @@ class circuit_breaker(Layer):
         if loop is not state.loop:
             state.move_to(loop)
         circuit = state.circuit
+        if state.shared is not None:
+            state.shared.beat(run.time())
         if circuit.state == "closed" and not self._timing:  # as admit() would say, at half its cost
             began = 0.0
             permit = circuit.live
@@ -186,11 +199,13 @@ class circuit_breaker(Layer):
         attributes = {"sluiceway.circuit_breaker.state": state.circuit.state}
         call.report(Phase(now, call, now, self.name, "circuit check", attributes, error))
 
-    def _tell(self, call: Call | None, state: BreakerState) -> None:
-        """Report what changed."""
+    def _tell(self, call: Call | None, state: BreakerState, *, followed: bool = False) -> None:
+        """Report what changed, to other processes too unless it *followed* one of them."""
         transitions = state.circuit.transitions
         while transitions:
             last = state.last = transitions.popleft()
+            if state.shared is not None and not followed and state.loop is not None:
+                state.shared.told(last)
             at = time.monotonic() if last.at is None else last.at  # without a loop: the clock of those to come
             event = CircuitChanged(at, call, self.name, state.key, last.old, last.new, last.reason)
             if call is None:

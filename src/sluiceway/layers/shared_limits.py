@@ -52,10 +52,10 @@ class Shared:
 
     __slots__ = ("feeders", "places", "rate")
 
-    def __init__(self, rate: SharedRate | None, places: SharedPlaces | None) -> None:
+    def __init__(self, rate: SharedRate | None, places: SharedPlaces | None, *others: Feeder) -> None:
         self.rate = rate
         self.places = places
-        self.feeders: tuple[Feeder, ...] = tuple(each for each in (rate, places) if each is not None)
+        self.feeders: tuple[Feeder, ...] = (*(each for each in (rate, places) if each is not None), *others)
 
     def feed(self, room: WaitingRoom) -> None:
         """Serve those who wait in *room*."""
@@ -70,13 +70,18 @@ class Shared:
 
     def kick(self) -> None:
         """Somebody is about to wait."""
-        for feeder in self.feeders:
-            feeder.kick()
+        for feeder in (self.rate, self.places):
+            if feeder is not None:
+                feeder.kick()
 
     def snapshot(self) -> SharedSnapshot:
         """Return how it stands; of two states that of the one which is worse off."""
-        feeder = max(self.feeders, key=lambda each: (each.state.startswith("away"), each.workers))
-        return SharedSnapshot(feeder.state, feeder.workers, feeder.store.away)
+        return snapshot_of(max(self.feeders, key=lambda each: (each.state.startswith("away"), each.workers)))
+
+
+def snapshot_of(feeder: Feeder) -> SharedSnapshot:
+    """Return how *feeder* stands with its store."""
+    return SharedSnapshot(feeder.state, feeder.workers, feeder.store.away)
 
 
 def shared_rate(

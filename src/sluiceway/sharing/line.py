@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import random
-import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.events import StoreChanged
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 _FIRST: Final = 0.1  # seconds between two tries while the store is away, doubling up to _LAST
 _LAST: Final = 2.0
 _WINDOW: Final = 10.0  # seconds for which a measurement of the store's clock counts, and as long again
-
-_lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
 
 class StoreAwayError(Exception):
@@ -56,7 +53,6 @@ class Line:
         self._retry_at = -math.inf
         self.feeders: set[Feeder] = set()
         self.connection: Any = None
-        _lines.add(self)
 
     def stale(self) -> bool:
         """Whether it was made before this process was forked off."""
@@ -119,10 +115,3 @@ class Line:
         tasks = [task for task in [feeder.rest() for feeder in list(self.feeders)] if task is not None]
         if tasks:
             await asyncio.wait(tasks)
-
-
-async def rest_all() -> None:
-    """Bring every line of this event loop to rest; what needs one again begins anew."""
-    loop = asyncio.get_running_loop()
-    for line in [each for each in _lines if each._loop is loop and each.feeders]:  # noqa: SLF001 - our own class
-        await line.rest()

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from sluiceway.durations import Duration, seconds
 from sluiceway.sharing.line import Line
+from sluiceway.sharing.shared_retries import SharedRetries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
+
+    from sluiceway.algorithms.retry_budget import RetryBudget
 
 Away: TypeAlias = Literal["local_share", "open", "closed"]
 Kind: TypeAlias = Literal["rate", "places", "budget", "notes"]
@@ -84,6 +87,10 @@ class SharedStore(ABC):
         if line is None or line.stale():
             line = self._lines[loop] = Line(self, loop)
         return line
+
+    def share_retries(self, budget: RetryBudget) -> Callable[[], None]:
+        """Keep *budget* told of what is in flight in other processes; return what to call when a retry begins."""
+        return SharedRetries(self, budget).spending
 
     @abstractmethod
     async def send(self, line: Line, kind: Kind, key: str, ask: Mapping[str, Any]) -> dict[str, Any]:

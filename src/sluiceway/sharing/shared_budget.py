@@ -1,0 +1,129 @@
+"""A budget's allowances, leased from a store."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from sluiceway.algorithms.rates import EPSILON
+from sluiceway.sharing.feeder import Feeder
+from sluiceway.sharing.line import StoreAwayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluiceway.algorithms.allowance import Allowance
+    from sluiceway.sharing.store import SharedStore
+
+_EVERY: Final = 0.25  # seconds between two reports of what was spent
+_LINGER: Final = 1.0  # seconds for which an allowance is kept that nobody uses
+_DAY: Final = 86_400.0
+
+
+class SharedBudget(Feeder):
+    """Gets *allowance* its slices, tells the store what was spent of them, and gives back the rest.
+
+    Args:
+        store: where the budget is kept.
+        key: whose it is.
+        allowance: this process's part.
+        keep: days for which the store remembers it after its last use.
+    """
+
+    kind = "budget"
+
+    def __init__(self, store: SharedStore, key: object, allowance: Allowance, keep: float) -> None:
+        super().__init__(store, key)
+        self.allowance = allowance
+        self._keep = keep * _DAY
+        self._lock: asyncio.Lock | None = None
+        self._used_at = -math.inf
+        self._shared_out = False  # whether this process has taken its part while the store is away
+
+    def in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in *loop*."""
+        if loop is not self._loop:
+            self._lock = asyncio.Lock()
+        super().in_loop(loop)
+
+    async def lease(self, costs: Sequence[float]) -> int | None:
+        """Reserve *costs*, with a further slice if there is one; return None, or which amount is short."""
+        loop = asyncio.get_running_loop()
+        self.in_loop(loop)
+        self._used_at = loop.time()
+        self.kick()
+        assert self._lock is not None
+        async with self._lock:  # what a question says it holds must be so when it arrives
+            short = self.allowance.reserve(costs)
+            if short is None:
+                return None
+            self.line = self.store.line(loop)
+            spare = self.allowance.spare()
+            need = [max(0.0, cost - have) for cost, have in zip(costs, spare, strict=True)]
+            try:
+                answer = await self._exchange(need)
+            except StoreAwayError:
+                self._stand_in(need)
+                return self.allowance.reserve(costs)
+            self.allowance.grant(answer["granted"] or [0.0 for _ in costs])
+            short = self.allowance.reserve(costs)
+            return short if short is None or answer["short"] < 0 else int(answer["short"])
+
+    async def _exchange(self, need: Sequence[float], *, hold: bool = True, bye: bool = False) -> dict[str, Any]:
+        allowance = self.allowance
+        told = list(allowance.spent)
+        question = {
+            "limits": list(allowance.whole),
+            "spent": allowance.untold(),
+            "hold": allowance.held() if hold else list(allowance.reserved),
+            "busy": list(allowance.reserved),
+            "need": list(need),
+            "ttl": self.store.lease,
+            "keep": self._keep,
+            "bye": bye,
+        }
+        answer = await self.ask(question)
+        allowance.told = told
+        allowance.spent_by_all, allowance.leased_by_all = answer["spent"], answer["leased"]
+        self._shared_out = False
+        return answer
+
+    def _stand_in(self, need: Sequence[float]) -> None:
+        """Allow what the policy says while the store is away."""
+        allowance, away = self.allowance, self.store.away
+        if away == "open":
+            allowance.grant([amount + EPSILON * limit for amount, limit in zip(need, allowance.whole, strict=True)])
+        elif away == "local_share" and not self._shared_out:
+            self._shared_out = True
+            known = zip(allowance.whole, allowance.spent_by_all, allowance.leased_by_all, strict=True)
+            allowance.grant([max(0.0, limit - spent - leased) / self.workers for limit, spent, leased in known])
+
+    async def turn(self, now: float) -> float | None:
+        """Tell what was spent, and renew the lease."""
+        assert self._lock is not None
+        if self.allowance.in_flight:
+            self._used_at = now
+        elif now - self._used_at > _LINGER:
+            return None
+        async with self._lock:
+            try:
+                await self._exchange([])
+            except StoreAwayError:
+                return _EVERY
+        return min(_EVERY, self.store.lease / 3.0)
+
+    async def goodbye(self, now: float) -> None:  # noqa: ARG002 - a budget knows no time
+        """Tell what was spent, and give back what is not reserved."""
+        assert self._lock is not None
+        async with self._lock:
+            allowance = self.allowance
+            back = allowance.spare()
+            if self.line is not None and not self.line.away:
+                allowance.grant([-amount for amount in back])
+                await self._exchange([], bye=not allowance.in_flight)
+
+    def kick(self) -> None:
+        """Report now and then, from now on."""
+        if self._task is None:
+            super().kick()

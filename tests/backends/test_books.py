@@ -1,0 +1,274 @@
+"""The books of both stores answer alike: in memory, and as Lua in Redis."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from sluiceway.backends.memory import MemoryStore
+from sluiceway.backends.redis import RedisStore
+
+BUCKET = [0, 100.0, 1.0, 50.0, 0.0, 0.0]  # 100 a second, 50 at once
+TOKENS = [0, 60_000.0, 60.0, 900.0, 0.0, 0.0]
+WINDOW = [1, 10.0, 1.0, 0.001, 0.1, 0.05]  # 10 in a second, paced
+DAY = [1, 5.0, 86_400.0, 60.0, 0.0, 0.0]  # 5 a day, counted
+prefixes = itertools.count()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.real)])
+async def ask(request):
+    """Ask the book of a kind as some worker; the same book within one test."""
+    if request.param == "memory":
+        store = MemoryStore(prefix="books")
+    else:
+        store = RedisStore(request.getfixturevalue("redis_server").url, prefix=f"books-{next(prefixes)}")
+    line = store.line(asyncio.get_running_loop())
+
+    async def ask(kind, worker="a", **question):
+        return await store.send(line, kind, f"{{{store.prefix}}}:{kind}", {"id": worker, **question})
+
+    yield ask
+    await store.disconnect(line)
+
+
+def rate(ask, worker="a", calls=(), specs=(BUCKET,), **more):
+    asked = {
+        "specs": specs, "lag": 0.0, "calls": calls, "must": True, "more": [], "held": [0.0 for _ in specs],
+        "changes": [], "learn": [], "pause": 0.0, "resume": False, "horizon": 0.1, "bye": False,
+    }  # fmt: skip
+    return ask("rate", worker, **(asked | more))
+
+
+def waits(answer):
+    """Return the seconds that each of the granted calls is to wait."""
+    return [wait for count, wait, _ in answer["grants"] or () for _ in range(int(count))]
+
+
+# ------------------------------------------------------------------ rates
+
+
+async def test_a_full_bucket_grants_its_burst_and_a_block_at_once(ask):
+    """50 are there and 10 come within the tenth of a second that may be promised: 60 of 100."""
+    given = waits(await rate(ask, calls=[[100, [1.0]]]))
+    assert 60 == len(given)
+    assert [0.0] * 50 == pytest.approx(given[:50], abs=0.01)
+    assert [0.01 * i for i in range(1, 11)] == pytest.approx(given[50:], abs=0.01)
+
+
+async def test_who_comes_later_is_promised_a_later_time(ask):
+    """Nobody has to ask again: the slots of two workers do not overlap."""
+    await rate(ask, "a", calls=[[60, [1.0]]])
+    later = waits(await rate(ask, "b", calls=[[5, [1.0]]]))
+    assert [0.11 + 0.01 * i for i in range(5)] == pytest.approx(later, abs=0.02)
+
+
+async def test_no_worker_may_hold_more_than_its_share_but_one_call_always(ask):
+    """With the bucket empty and two who wait, each is promised half of what comes within the horizon."""
+    await rate(ask, "a", calls=[[60, [1.0]]])
+    assert 5 == len(waits(await rate(ask, "b", calls=[[60, [1.0]]])))
+    assert 1 == len(waits(await rate(ask, "b", calls=[[60, [1.0]]], held=[5.0])))
+    assert [] == waits(await rate(ask, "b", calls=[[60, [1.0]]], held=[5.0], must=False))
+
+
+async def test_without_blocks_each_call_is_promised_alone(ask):
+    """A horizon of 0."""
+    assert 1 == len(waits(await rate(ask, calls=[[10, [1.0]]], horizon=0.0)))
+
+
+async def test_requests_and_tokens_are_promised_together(ask):
+    """The slot is that of the scarcer of the two, and what does not fit takes nothing."""
+    specs = [BUCKET, TOKENS]
+    answer = await rate(ask, calls=[[2, [1.0, 900.0]]], specs=specs)
+    assert [0.0] == pytest.approx(waits(answer), abs=0.01)
+    assert [49.0, 0.0] == pytest.approx(answer["levels"], abs=1)
+    assert [0.9] == pytest.approx(waits(await rate(ask, calls=[[2, [1.0, 900.0]]], specs=specs)), abs=0.05)
+
+
+async def test_a_cost_above_the_bucket_waits_until_it_is_full_and_leaves_a_debt(ask):
+    """2,000 tokens pass where 900 fit, and the next one pays for it."""
+    answer = await rate(ask, calls=[[1, [2_000.0]]], specs=[TOKENS])
+    assert [0.0] == pytest.approx(waits(answer), abs=0.01)
+    assert [-1_100.0] == pytest.approx(answer["levels"], abs=100)
+    assert [1.2] == pytest.approx(waits(await rate(ask, calls=[[1, [100.0]]], specs=[TOKENS])), abs=0.1)
+
+
+async def test_what_comes_back_is_there_for_others_and_a_debt_delays_them(ask):
+    """Returned and settled amounts reach the level, up to the bucket's capacity."""
+    await rate(ask, calls=[[50, [1.0]]])
+    back = await rate(ask, changes=[[0.0, [-20.0]]])
+    assert [20.0] == pytest.approx(back["levels"], abs=3)
+    debt = await rate(ask, changes=[[0.0, [70.0]]])
+    assert [-50.0] == pytest.approx(debt["levels"], abs=5)
+    assert [50.0] == pytest.approx((await rate(ask, changes=[[0.0, [-500.0]]]))["levels"])
+
+
+async def test_a_window_never_holds_more_than_its_limit(ask):
+    """Ten in a second, each 0.1 s after the one before, and the next when the first has left."""
+    given = []
+    for held in range(12):
+        answer = await rate(ask, calls=[[1, [1.0]]], specs=[WINDOW], held=[float(held)])
+        given += [answer["now"] + wait for wait in waits(answer)]
+    assert [pytest.approx(0.1, abs=0.06)] * 11 == [b - a for a, b in itertools.pairwise(given)]
+    assert all(b - a >= 0.999 for a, b in zip(given, given[10:], strict=False))
+
+
+async def test_a_limit_of_a_day_is_counted_and_not_spread(ask):
+    """Five at once, the sixth not within sight: ask again shortly before its time."""
+    answer = await rate(ask, calls=[[6, [1.0]]], specs=[DAY], horizon=1.0)
+    assert 5 == len(waits(answer))
+    answer = await rate(ask, calls=[[1, [1.0]]], specs=[DAY], held=[5.0])
+    assert [] == waits(answer)
+    assert 86_395 == pytest.approx(answer["again"], abs=61)
+
+
+async def test_what_a_window_gets_back_is_there_for_others(ask):
+    """A refund corrects the entry of its time, or those before it."""
+    answer = await rate(ask, calls=[[5, [1.0]]], specs=[DAY], horizon=1.0)
+    back = await rate(ask, specs=[DAY], changes=[[answer["now"], [-3.0]]])
+    assert [3.0] == pytest.approx(back["levels"])
+
+
+async def test_a_pause_is_for_all(ask):
+    """Nothing is promised before its end, and every worker hears of it."""
+    await rate(ask, "a", pause=2.0)
+    answer = await rate(ask, "b", calls=[[2, [1.0]]])
+    assert 2.0 == pytest.approx(answer["paused"], abs=0.1)
+    assert all(wait >= 1.9 for wait in waits(answer))
+
+
+async def test_what_the_provider_says_remains_lowers_the_level(ask):
+    """And raises it only if told to."""
+    assert [7.0] == (await rate(ask, learn=[[0, 7.0, -1e18]]))["levels"]
+    assert [60.0] == (await rate(ask, learn=[[0, 80.0, 60.0]]))["levels"]
+
+
+async def test_who_was_away_promises_nothing_from_what_grew_meanwhile(ask):
+    """The bucket looks full to the store, but its permits were used without it."""
+    assert [0.0] == (await rate(ask, resume=True))["levels"]
+
+
+async def test_plenty_is_handed_out_in_advance_but_half_of_it_is_kept(ask):
+    """20 are wanted in advance; of 50, 25 stay."""
+    assert 20 == len(waits(await rate(ask, more=[20, [1.0]])))
+    assert 5 == pytest.approx(len(waits(await rate(ask, more=[20, [1.0]]))), abs=3)
+
+
+async def test_workers_are_counted_and_say_goodbye(ask):
+    """Those who were heard of in the last seconds."""
+    assert [1, 2, 3] == [(await rate(ask, name))["workers"] for name in "abc"]
+    assert 2 == (await rate(ask, "c", bye=True))["workers"]
+
+
+# ------------------------------------------------------------------ places
+
+
+def places(ask, worker, wanted, busy=0, *, limit=10, ttl=10.0, bye=False):
+    return ask("places", worker, limit=limit, wanted=wanted, busy=busy, ttl=ttl, bye=bye)
+
+
+async def test_places_are_dealt_out_by_need(ask):
+    """Who wants less than an equal part gets that, the others share the rest."""
+    assert 10 == (await places(ask, "a", 20))["part"]
+    assert 0 == (await places(ask, "b", 2))["part"]  # all are taken; but from now on two are b's
+    assert 8 == (await places(ask, "a", 20, busy=8))["part"]
+    assert 2 == (await places(ask, "b", 2))["part"]
+
+
+async def test_what_is_in_use_is_kept_by_who_has_too_much(ask):
+    """Its part shrinks at once; its places come back as its calls end."""
+    await places(ask, "a", 20)
+    await places(ask, "b", 20)
+    answer = await places(ask, "a", 20, busy=9)
+    assert (5, 9) == (answer["part"], answer["held"])
+    assert 1 == (await places(ask, "b", 20))["part"]
+
+
+async def test_a_dead_worker_loses_its_places(ask):
+    """When its lease is over, and not before."""
+    await places(ask, "a", 10, busy=10, ttl=0.3)
+    assert 0 == (await places(ask, "b", 10))["part"]
+    await asyncio.sleep(0.4)
+    answer = await places(ask, "b", 10)
+    assert (10, 1) == (answer["part"], answer["workers"])
+
+
+async def test_fewer_places_than_workers_go_round(ask):
+    """Whoever got one longest ago is next."""
+    assert 1 == (await places(ask, "a", 3, limit=1))["part"]
+    assert 0 == (await places(ask, "b", 3, limit=1))["part"]
+    assert 0 == (await places(ask, "a", 3, busy=0, limit=1))["part"]
+    assert 1 == (await places(ask, "b", 3, limit=1))["part"]
+
+
+async def test_goodbye_frees_all_places(ask):
+    """At once."""
+    await places(ask, "a", 10, busy=10)
+    await places(ask, "a", 0, bye=True)
+    assert 10 == (await places(ask, "b", 10))["part"]
+
+
+# ------------------------------------------------------------------ budgets
+
+
+def budget(ask, worker="a", **more):
+    asked = {"limits": [10.0], "spent": [0.0], "hold": [0.0], "busy": [0.0], "need": [], "ttl": 10.0, "keep": 60.0}
+    return ask("budget", worker, **(asked | {"bye": False} | more))
+
+
+async def test_an_allowance_is_a_slice_of_what_is_left(ask):
+    """A quarter of it for one worker; never less than what is needed, nor more than there is."""
+    first = await budget(ask, need=[0.1])
+    assert ([2.5], -1) == (first["granted"], first["short"])
+    assert [3.0] == (await budget(ask, "b", need=[3.0]))["granted"]
+    assert [4.5] == (await budget(ask, "c", need=[4.5]))["granted"]
+    refused = await budget(ask, "d", need=[0.5])
+    assert (False, 0) == (bool(refused["granted"]), refused["short"])
+
+
+async def test_what_was_spent_is_gone_and_the_rest_of_an_allowance_comes_back(ask):
+    """`hold` is what stays with the worker."""
+    await budget(ask, need=[8.0])
+    answer = await budget(ask, spent=[2.0], hold=[0.0])
+    assert ([2.0], [0.0]) == (answer["spent"], answer["leased"])
+    assert [8.0] == (await budget(ask, "b", need=[8.0]))["granted"]
+
+
+async def test_a_dead_workers_calls_count_as_spent_and_its_allowance_is_free(ask):
+    """They may have been billed."""
+    await budget(ask, hold=[6.0], busy=[1.0], ttl=0.3)
+    await asyncio.sleep(0.4)
+    answer = await budget(ask, "b", need=[9.0])
+    assert ([9.0], [1.0]) == (answer["granted"], answer["spent"])
+
+
+async def test_several_amounts_are_leased_together_or_not_at_all(ask):
+    """And the answer says which of them is short."""
+    two = {"limits": [10.0, 100.0], "spent": [0.0, 0.0], "hold": [0.0, 0.0], "busy": [0.0, 0.0]}
+    refused = await budget(ask, need=[1.0, 101.0], **two)
+    assert (False, 1, [0.0, 0.0]) == (bool(refused["granted"]), refused["short"], refused["leased"])
+
+
+# ------------------------------------------------------------------ notes
+
+
+def notes(ask, worker="a", numbers=(1.0, 2.0), text=None, version=-1, ttl=10.0, *, bye=False):
+    return ask("notes", worker, numbers=numbers, text=text, version=version, ttl=ttl, keep=60.0, bye=bye)
+
+
+async def test_numbers_of_the_others_are_added_up(ask):
+    """Without one's own, and without those who are gone."""
+    assert [] == list((await notes(ask))["others"])
+    await notes(ask, "b", (10.0, 20.0))
+    assert [11.0, 22.0] == (await notes(ask, "c", (5.0, 5.0)))["others"]
+    await notes(ask, "b", bye=True)
+    assert [1.0, 2.0] == (await notes(ask, "c", (5.0, 5.0)))["others"]
+
+
+async def test_only_who_knows_the_last_text_writes_the_next(ask):
+    """So two who write at once do not both believe that theirs stands."""
+    begun = await notes(ask)
+    assert (0, "") == (begun["version"], begun["text"])
+    assert 1 == (await notes(ask, text="first", version=0))["version"]
+    answer = await notes(ask, "b", text="second", version=0)
+    assert (1, "first") == (answer["version"], answer["text"])
+    assert 0.0 <= answer["age"] < 1.0
