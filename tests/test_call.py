@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from asyncio import CancelledError, current_task, get_running_loop, sleep
 from datetime import timedelta
 
@@ -155,6 +156,28 @@ def test_a_deadline_needs_an_event_loop_and_the_rest_does_not():
         assert "a" == given.tenant
     with pytest.raises(RuntimeError), hints(deadline=5):
         pass
+
+
+def test_hints_that_were_entered_elsewhere_say_so():
+    """As by a plain function as a dependency of FastAPI, half of which runs in another context than the other."""
+    block = hints(tenant="a")
+    contextvars.copy_context().run(block.__enter__)
+    with pytest.raises(RuntimeError, match="another context .* nobody heard") as raised:
+        block.__exit__(None, None, None)
+    assert raised.value.__suppress_context__
+
+
+def test_hints_that_were_entered_elsewhere_hide_no_other_error():
+    """What passes through the block goes on, and a generator can be swept up anywhere."""
+
+    def said():
+        with hints(tenant="a"):
+            yield
+
+    generator = said()
+    contextvars.copy_context().run(next, generator)
+    with pytest.raises(KeyError):
+        generator.throw(KeyError())
 
 
 def test_hints_show_themselves():

@@ -83,6 +83,8 @@ class hints:
     Raises:
         TypeError: a value has the wrong type.
         ValueError: `expected_tokens` is negative, or `deadline` is not a duration.
+        RuntimeError: it is left in another context than it was entered in, so that it was not heard where the block
+            ran: a web framework runs plain functions in threads, write ``async def``.
     """
 
     __slots__ = ("_deadline", "_given", "_token")
@@ -131,7 +133,16 @@ class hints:
         self._token = hints_now.set(merged)
         return merged
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         token, self._token = self._token, None
-        if token is not None:
+        if token is None:
+            return
+        try:
             hints_now.reset(token)
+        except ValueError:
+            if kind is None:  # else there is something else to tell, or a generator is swept up wherever that happens
+                raise RuntimeError(
+                    "hints(...) was entered in another context than it is left in, and nobody heard what it said: "
+                    "enter it in the `async def` that makes the calls, or in an `async def` dependency, not in a plain "
+                    "function, which frameworks run in a thread"
+                ) from None
