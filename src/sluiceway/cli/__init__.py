@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
 _COMMANDS: Final = {
     "batch": ("sluiceway.cli.batch", "batch_command", "Answer a file of prompts."),
+    "check": ("sluiceway.cli.check", "check_command", "Show what a file of pipelines comes to, and what is wrong."),
     "demo": ("sluiceway.cli.demo", "demo_command", "Watch a few hundred calls go through the layers."),
     "plan": ("sluiceway.cli.plan", "plan_command", "Say what a batch will take before it costs anything."),
+    "schema": ("sluiceway.cli.schema", "schema_command", "Print the JSON Schema of files of pipelines."),
+    "report": ("sluiceway.cli.report", "report_command", "Write a page about a batch that ran."),
     "simulate": ("sluiceway.cli.simulate", "simulate_command", "Run the embedded provider on a port."),
 }
 

@@ -139,20 +139,20 @@ ALTERNATIVE: Final = Kind(
 OBJECT: Final = Kind(
     "object",
     'a table such as { use = "priority" }',
-    _checked(_is_object, {"$ref": "#/$defs/object"}),
+    _checked(_is_object, {"x-def": "object"}),
     _is_object,
 )
 SEED: Final = Kind("seed", "a whole number, from which chance starts", pydantic.StrictInt, INTEGER.fits)
 BUDGET: Final = Kind(
     "budget",
     "a table such as { minimum = 3, ratio = 0.2 }",
-    _checked(lambda v: isinstance(v, dict), {"$ref": "#/$defs/budget"}),
+    _checked(lambda v: isinstance(v, dict), {"x-def": "budget"}),
     lambda v: isinstance(v, dict),
 )
 LAYER: Final = Kind(
     "layer",
     'a layer such as { use = "bounded", limit = 30 } or { ref = "limits.openai" }',
-    _checked(lambda v: isinstance(v, dict), {"$ref": "#/$defs/layer"}),
+    _checked(lambda v: isinstance(v, dict), {"x-def": "layer"}),
     lambda v: isinstance(v, dict),
 )
 PAIR: Final = Kind(
@@ -183,7 +183,7 @@ def table(key: str, kind: Kind) -> Kind:
 def record(cls: type) -> Kind:
     """Return the kind of tables that make a *cls*."""
     name = cls.__name__
-    schema = {"$ref": f"#/$defs/{name}"}
+    schema = {"x-def": name}
     return Kind("record", f"a table of the settings of {name}", _checked(_is_table, schema), _is_table, cls)
 
 

@@ -91,6 +91,10 @@ class Registry:
         self.add(getattr(thing, "__name__", ""), thing)
         return thing
 
+    def allowing(self, modules: Iterable[str]) -> Registry:
+        """Return a registry of the same names in which files may name things of *modules*, too."""
+        return Registry(self._named, modules=(*self._modules, *modules))
+
     def layers(self) -> dict[str, type[Layer]]:
         """Return the classes of layers among what has a name."""
         return {name: thing for name, thing in self._named.items() if _is_layer(thing)}
