@@ -75,6 +75,7 @@ class Runner:
         self._reader: asyncio.Task[None] | None = None
         self._began = asyncio.get_running_loop().time()
         self._drain_timer: asyncio.TimerHandle | None = None
+        self._leaving = False
         self.stopping: Stop | None = None
         self.read = 0
         self.before = 0
@@ -105,9 +106,10 @@ class Runner:
 
     def stop(self, stop: Stop) -> None:
         """Read no more; let what is at the provider finish, within the time that draining may take."""
-        if self.stopping is not None:
+        if self._leaving:
             return
-        self.stopping = stop
+        self._leaving = True
+        self.stopping = self.stopping or stop
         if self._reader is not None:
             self._reader.cancel()
         for entry in list(self._under_way):
@@ -152,7 +154,7 @@ class Runner:
                     await self._take(row)
             self.complete = True
         except SourceFailed as error:
-            self.stop(Stop("source", str(error)))
+            self.stopping = self.stopping or Stop("source", str(error))  # what was read goes on as if nothing were
         except CannotWrite as error:
             self.stop(Stop(_DISK, str(error)))
         finally:
@@ -198,7 +200,7 @@ class Runner:
                 await self._room.wait()
 
     def _begin(self, row: Row, prepared: Any) -> None:
-        entry = UnderWay(row, self._session)
+        entry = UnderWay(row, self._session, self._weather)
         self._under_way.add(entry)
         entry.task = asyncio.get_running_loop().create_task(self._one(entry, prepared))
         entry.task.add_done_callback(lambda task: self._over(entry, task))
@@ -216,7 +218,7 @@ class Runner:
 
     async def _one(self, entry: UnderWay, prepared: Any) -> None:
         """Ask until the row is answered or dead; one that is cancelled, or met the end of the batch, is neither."""
-        scopes.set((entry, self._session))
+        scopes.set((entry, *scopes.get()))
         asked = True
         try:
             while asked:

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.events import AttemptFinished, AttemptStarted, BackedOff, Waited
+from sluiceway.providers.errors import classify
 from sluiceway.telemetry.kinds import answering_model, model_of
 
 if TYPE_CHECKING:
     from sluiceway.batch.sources.row import Row
+    from sluiceway.batch.verdicts import Weather
     from sluiceway.call import Call
     from sluiceway.events import Event
     from sluiceway.providers.usage import Usage
@@ -36,6 +38,7 @@ class UnderWay:
     __slots__ = (
         "_began",
         "_session",
+        "_weather",
         "answer",
         "asking",
         "attempts",
@@ -53,9 +56,10 @@ class UnderWay:
 
     drains = False  # it is for the batch to end rows
 
-    def __init__(self, row: Row, session: Session) -> None:
+    def __init__(self, row: Row, session: Session, weather: Weather) -> None:
         self.row = row
         self._session = session
+        self._weather = weather
         self._began = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
         self.attempts = 0
@@ -103,8 +107,12 @@ class UnderWay:
         if attempt.outcome == "ok":
             if not self.asking:  # the row's own attempt, not one of a function that its function calls
                 self.answer = attempt.result
-        elif self.ending and not self.asking and self.task is not None:
-            self.task.cancel()  # before it backs off and tries again
+        else:
+            error = attempt.error
+            if error is not None and not attempt.contained and classify(error).retryable:
+                self._weather.failed(self.row.index, event.at)  # now: its retries may take long, and it may be the last
+            if self.ending and not self.asking and self.task is not None:
+                self.task.cancel()  # before it backs off and tries again
         if attempt.contained:
             return
         self.attempts += 1
