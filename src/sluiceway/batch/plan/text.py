@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,8 @@ def dollars(usd: float | None) -> str:
     """Write a price with as many digits as tell something."""
     if usd is None:
         return "unknown"
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}"
+    digits = 2 if usd >= 1 or usd <= 0 else 1 - math.floor(math.log10(usd))
+    return f"${usd:,.{max(2, digits)}f}"
 
 
 def _row(name: str, text: str) -> str:
