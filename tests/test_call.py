@@ -162,7 +162,7 @@ def test_hints_that_were_entered_elsewhere_say_so():
     """As by a plain function as a dependency of FastAPI, half of which runs in another context than the other."""
     block = hints(tenant="a")
     contextvars.copy_context().run(block.__enter__)
-    with pytest.raises(RuntimeError, match="another context .* nobody heard") as raised:
+    with pytest.raises(RuntimeError, match=r"another context .* nobody heard") as raised:
         block.__exit__(None, None, None)
     assert raised.value.__suppress_context__
 
