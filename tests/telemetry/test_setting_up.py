@@ -117,7 +117,7 @@ def test_true_is_the_usual_address():
     """`otlp=True` without variables is a Jaeger on this machine."""
     with telemetry.setup(otlp=True) as made:
         (processor,) = made.tracer_provider._active_span_processor._span_processors
-        assert processor.span_exporter._endpoint == "http://localhost:4318/v1/traces"
+        assert processor.span_exporter.inner._endpoint == "http://localhost:4318/v1/traces"
 
 
 def test_the_queue_is_sized_for_our_volume(monkeypatch):

@@ -13,6 +13,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from sluiceway.errors import MissingExtra
 
+from .telling_once import TellingOnce
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -61,7 +63,7 @@ def exporting(
     endpoint: str | None, service_name: str | None, sampler: Sampler | None = None
 ) -> ExportingTracerProvider:
     """Return what `telemetry.export_otlp` does; *sampler* None for what `OTEL_TRACES_SAMPLER` says."""
-    exporter = _span_exporter(endpoint)
+    exporter = TellingOnce(_span_exporter(endpoint))
     provider = ExportingTracerProvider(sampler=sampler, resource=resource(service_name))
     provider.add_span_processor(batched(exporter))
     return provider
