@@ -44,3 +44,6 @@ class BadRow(SluicewayError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type[BadRow], tuple[str, str]]:
+        return type(self), (self.kind, str(self))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sluiceway.batch.durability import Durability
     from sluiceway.batch.ids import KnownIds
     from sluiceway.batch.paths import Paths
-    from sluiceway.batch.rows import ResultRow
+    from sluiceway.batch.rows import Id, ResultRow
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _AGAIN: Final = 1.0  # seconds between two looks for room
@@ -36,6 +36,11 @@ class CannotWrite(Exception):
     def __init__(self, message: str, rescued: Path | None) -> None:
         super().__init__(message)
         self.rescued = rescued
+
+
+def key_of(letter: DeadLetter) -> Id | None:
+    """Return what a dead letter is known by: its row's id, or the place of a bad row, whose id may be another's."""
+    return letter.id if letter.stage == "call" else of_row(letter.index)
 
 
 class Keeper:
@@ -90,9 +95,7 @@ class Keeper:
         Raises:
             CannotWrite: that failed for good.
         """
-        await self._write(self._results, row.to_line())
-        self._ids.mark(row.id, ANSWERED)
-        self.answered += 1
+        await self.keep(row.id, row.to_line(), ANSWERED)
 
     async def bury(self, letter: DeadLetter) -> None:
         """Write *letter* to the dead letters.
@@ -100,9 +103,20 @@ class Keeper:
         Raises:
             CannotWrite: that failed for good.
         """
-        await self._write(self._letters, letter.to_line())
-        self._ids.mark(letter.id if letter.stage == "call" else of_row(letter.index), DEAD)
-        self.dead += 1
+        await self.keep(key_of(letter), letter.to_line(), DEAD)
+
+    async def keep(self, key: Id | None, line: bytes, mark: int) -> None:
+        """Write the *line* of a result (*mark* is `ANSWERED`) or of a dead letter (`DEAD`) that is known by *key*.
+
+        Raises:
+            CannotWrite: that failed for good.
+        """
+        await self._write(self._results if mark == ANSWERED else self._letters, line)
+        self._ids.mark(key, mark)
+        if mark == ANSWERED:
+            self.answered += 1
+        else:
+            self.dead += 1
 
     async def _write(self, journal: Journal, line: bytes) -> None:
         try:
