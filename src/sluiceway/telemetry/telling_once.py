@@ -46,7 +46,7 @@ class TellingOnce(SpanExporter):
 
 
 class _Told(logging.Filter):
-    """Lets the first line of each kind pass, which is where in the code it is written: texts differ in their details."""
+    """Lets the first line of each kind pass, which is the place in the code that writes it: texts differ."""
 
     def __init__(self) -> None:
         super().__init__()
