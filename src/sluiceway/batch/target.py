@@ -171,7 +171,7 @@ class Model(Target):
         if client is not None:
             require_async_client(client)
         self._owns = client is None
-        self._client = _our_client(base_url, api_key) if client is None else client
+        self._client = our_client(base_url, api_key) if client is None else client
         around = usual_pipeline() if pipeline is None else pipeline
         self._create = {name: around(create) for name, create in _creates(self._client).items()}
         self._known = {name: set(inspect.signature(create).parameters) for name, create in self._create.items()}
@@ -208,7 +208,12 @@ def attempts_of(function: Any) -> int:
     return math.prod(retries) if retries else ATTEMPTS
 
 
-def _our_client(base_url: str | None, api_key: str | None) -> Any:
+def our_client(base_url: str | None, api_key: str | None) -> Any:
+    """Return a client of our own, by the environment where arguments are None.
+
+    Raises:
+        BatchError: there is no API key.
+    """
     from sluiceway.providers.openai import client  # noqa: PLC0415 - openai takes half a second
 
     elsewhere = base_url or os.environ.get("OPENAI_BASE_URL")
