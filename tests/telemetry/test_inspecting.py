@@ -13,6 +13,7 @@ from sluiceway import (
     Deployment,
     Layer,
     Pipeline,
+    Usage,
     bounded,
     budgeted,
     circuit_breaker,
@@ -79,10 +80,11 @@ async def test_functions_and_layers_are_shown_with_their_numbers(open_inspection
         *(status, ask["name"], ask["calls"], ask["succeeded"]),
         *(ask["attempts"], ask["retries"], ask["tokens"]),
     )
-    assert (2, 13) == (ask["requests_last_minute"], ask["tokens_last_minute"])
+    assert 13 == pytest.approx(2 * ask["tokens_per_minute"] / ask["requests_per_minute"])
     layers = {layer["layer"]: layer for layer in ask["layers"]}
     assert ["budgeted", "retry_jitter", "bounded", "rate_limited", "circuit_breaker"] == list(layers)
-    assert {"requests": 3, "tokens": 26} == layers["rate_limited"]["last_minute"]  # both functions'
+    shared, own = layers["rate_limited"]["per_minute"], layers["bounded"]["per_minute"]
+    assert own["requests"] < shared["requests"]  # both functions'
     assert (0, 3) == (layers["bounded"]["states"][0]["in_flight"], layers["bounded"]["states"][0]["limit"])
     assert "closed" == layers["circuit_breaker"]["states"][0]["state"]
     assert 0 < layers["budgeted"]["states"][0]["left"]["tokens"] <= 987
@@ -105,12 +107,13 @@ async def test_a_call_is_explained_by_its_id(open_inspection):
     assert "no call 'nobody' is remembered" in error["error"]
 
 
-async def test_the_last_minute_forgets_what_is_older():
-    """Requests and tokens are added up second by second, and a minute later there are none."""
-    minute = overview._PastMinute()
-    for at in (0.5, 0.9, 30.0, 59.0):
-        minute.add(at, None)
-    assert [4, 2, 1, 0] == [minute.sums(at)[0] for at in (59.5, 60.5, 90.0, 120.0)]
+def test_the_pace_is_that_of_the_last_ten_seconds():
+    """Scaled to a minute; what is older is forgotten, and a first second is not made out to be more."""
+    pace = overview._Pace(0.0)
+    for at in (0.1, 0.2, 5.0):
+        pace.add(at, Usage(input_tokens=10, output_tokens=20))
+    assert (180.0, 5_400.0) == pace.a_minute(0.9)
+    assert [18.0, 6.0, 0.0] == [pytest.approx(pace.a_minute(at)[0], rel=0.01) for at in (9.999, 14.999, 20.0)]
 
 
 # ------------------------------------------------------------------ what it never shows

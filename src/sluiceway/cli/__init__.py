@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "schema": ("sluiceway.cli.schema", "schema_command", "Print the JSON Schema of files of pipelines."),
     "report": ("sluiceway.cli.report", "report_command", "Write a page about a batch that ran."),
     "simulate": ("sluiceway.cli.simulate", "simulate_command", "Run the embedded provider on a port."),
+    "top": ("sluiceway.cli.top", "top_command", "Watch a running process: limits, queues, circuits, errors."),
 }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sluiceway import events
 
 from .hub import listen, unlisten
 from .kinds import kind_of
+from .last_minute import RECENT
 from .memory import Memory
 from .pricing import Pricing, load_soon
 from .seen import Seen, held
@@ -31,19 +32,27 @@ ERRORS: Final = 50
 """Errors that are remembered, each with its time and kind."""
 NAMES: Final = 200
 """Names of calls that are counted apart; calls of others are remembered, but not counted."""
-_MINUTE: Final = 60
 _SHOWN: Final = 10
 
 
-class _PastMinute:
-    """Requests and tokens of the last minute, second by second."""
+class Sent(NamedTuple):
+    """Requests and tokens a minute."""
 
-    __slots__ = ("_seconds",)
+    requests: float
+    tokens: float
 
-    def __init__(self) -> None:
-        self._seconds: deque[list[int]] = deque(maxlen=_MINUTE)
+
+class _Pace:
+    """Requests and tokens of the last ten seconds, second by second."""
+
+    __slots__ = ("_seconds", "_since")
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+        self._seconds: deque[list[int]] = deque(maxlen=RECENT)
 
     def add(self, now: float, usage: Usage | None) -> None:
+        """Count an attempt that ended at *now*."""
         second = int(now)
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0, 0])
@@ -52,21 +61,23 @@ class _PastMinute:
         if usage is not None:
             last[2] += usage.input_tokens + usage.output_tokens
 
-    def sums(self, now: float) -> tuple[int, int]:
-        since = int(now) - _MINUTE
-        recent = [each for each in self._seconds if each[0] > since]
-        return sum(each[1] for each in recent), sum(each[2] for each in recent)
+    def a_minute(self, now: float) -> Sent:
+        """Return what a minute at this pace is, as of *now*."""
+        first = int(now) - RECENT + 1
+        recent = [each for each in self._seconds if each[0] >= first]
+        scale = 60 / max(1.0, now - max(first, self._since))
+        return Sent(sum(each[1] for each in recent) * scale, sum(each[2] for each in recent) * scale)
 
 
 class _Counted:
     """What is counted of the calls of one name."""
 
-    __slots__ = ("minute", "now", "statistics")
+    __slots__ = ("now", "pace", "statistics")
 
     def __init__(self, call: Call) -> None:
         self.now: Callable[[], float] = call.run.time
         self.statistics = Statistics(call.run.started_at, call.run.name, price=Pricing())
-        self.minute = _PastMinute()
+        self.pace = _Pace(call.run.started_at)
 
 
 class Overview:
@@ -103,7 +114,7 @@ class Overview:
         elif type(event) is events.AttemptFinished:
             attempt = event.attempt
             if not attempt.contained:
-                counted.minute.add(event.at, attempt.usage)
+                counted.pace.add(event.at, attempt.usage)
             if attempt.outcome == "error" and attempt.error is not None:
                 self._failed(call, f"attempt {attempt.number}", attempt.error)
         elif type(event) is events.CallFinished and event.error is not None and event.outcome != "cancelled":
@@ -116,13 +127,13 @@ class Overview:
     def state(self) -> dict[str, Any]:
         """Return everything in dicts and lists that `json.dumps` takes."""
         every = self._seen.layers()
-        sums = {name: each.minute.sums(each.now()) for name, each in self._counted.items()}
+        paces = {name: each.pace.a_minute(each.now()) for name, each in self._counted.items()}
         return {
             "pid": os.getpid(),
             "at": time.time(),
             "seconds": time.monotonic() - self._since,
             "calls": [
-                {**_figures(name, each, sums[name]), "layers": _layers(layers, every, sums)}
+                {**_figures(name, each, paces[name]), "layers": _layers(layers, every, paces)}
                 for name, layers in every
                 if (each := self._counted.get(name)) is not None
             ],
@@ -138,7 +149,7 @@ class Overview:
             unlisten(self.hear)
 
 
-def _figures(name: str, counted: _Counted, minute: tuple[int, int]) -> dict[str, Any]:
+def _figures(name: str, counted: _Counted, pace: Sent) -> dict[str, Any]:
     stats = counted.statistics.snapshot(counted.now())
     return {
         "name": name,
@@ -153,8 +164,8 @@ def _figures(name: str, counted: _Counted, minute: tuple[int, int]) -> dict[str,
         "retries": stats.retries,
         "answers_per_second": stats.recent_throughput,
         "error_rate": stats.error_rate,
-        "requests_last_minute": minute[0],
-        "tokens_last_minute": minute[1],
+        "requests_per_minute": pace.requests,
+        "tokens_per_minute": pace.tokens,
         "tokens": stats.tokens.total,
         "cost": stats.cost,
         "latency": _percentiles(stats.latency),
@@ -167,26 +178,24 @@ def _percentiles(latency: Latency) -> dict[str, float | None]:
 
 
 def _layers(
-    layers: tuple[Any, ...], every: list[tuple[str, tuple[Any, ...]]], sums: dict[str, tuple[int, int]]
+    layers: tuple[Any, ...], every: list[tuple[str, tuple[Any, ...]]], paces: dict[str, Sent]
 ) -> list[dict[str, Any]]:
-    """Return the state of each of *layers*, and what all functions that share one of them sent in the last minute."""
+    """Return the state of each of *layers*, and at what pace all functions that share it send."""
     return [
         {
             "layer": each.layer,
             "deployment": each.deployment,
             "keys": len(each.snapshot) if isinstance(each.snapshot, tuple) else 1,
-            "last_minute": _sent_through(each.source, every, sums) if each.deployment is None else None,
+            "per_minute": _sent_through(each.source, every, paces) if each.deployment is None else None,
             "states": states(each.snapshot),
         }
         for each in held(layers)
     ]
 
 
-def _sent_through(
-    layer: Any, every: list[tuple[str, tuple[Any, ...]]], sums: dict[str, tuple[int, int]]
-) -> dict[str, int]:
-    sharing = [sums[name] for name, theirs in every if name in sums and any(each is layer for each in theirs)]
-    return {"requests": sum(each[0] for each in sharing), "tokens": sum(each[1] for each in sharing)}
+def _sent_through(layer: Any, every: list[tuple[str, tuple[Any, ...]]], paces: dict[str, Sent]) -> dict[str, float]:
+    sharing = [paces[name] for name, theirs in every if name in paces and any(each is layer for each in theirs)]
+    return {"requests": sum(each.requests for each in sharing), "tokens": sum(each.tokens for each in sharing)}
 
 
 def _brief(call: Explanation) -> dict[str, Any]:
