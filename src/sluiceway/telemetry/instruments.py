@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import Observation
 
+from . import conventions as names
 from .levels import Levels
+from .recording import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from opentelemetry.metrics import CallbackOptions, Histogram, Meter
+    from opentelemetry.metrics import CallbackOptions, Meter
 
 DURATIONS: Final = tuple(0.01 * 2**n for n in range(14))
 """Seconds, 10 ms to 81.92 s: the GenAI conventions' buckets."""
@@ -39,13 +42,14 @@ class Instruments:
 
     Attributes:
         levels: what the gauges show: the layers that calls were noted to run through.
+        active: how many calls are under way.
     """
 
     __slots__ = (
+        "active",
         "attempt_duration",
         "cache_hits",
         "call_duration",
-        "calls_active",
         "circuit_transitions",
         "coalesced",
         "cost",
@@ -64,8 +68,10 @@ class Instruments:
     )
 
     def __init__(self, meter: Meter) -> None:
-        def histogram(name: str, unit: str, text: str, buckets: Sequence[float]) -> Histogram:
-            return meter.create_histogram(f"sluiceway.{name}", unit, text, explicit_bucket_boundaries_advisory=buckets)
+        def histogram(name: str, unit: str, text: str, buckets: Sequence[float]) -> Recorder:
+            return Recorder(
+                meter.create_histogram(f"sluiceway.{name}", unit, text, explicit_bucket_boundaries_advisory=buckets)
+            )
 
         self.call_duration = histogram("call.duration", "s", "Calls, waits and retries included", DURATIONS)
         self.attempt_duration = histogram("attempt.duration", "s", "Trips to the provider", DURATIONS)
@@ -80,10 +86,13 @@ class Instruments:
         self.hedges = count("sluiceway.hedges", "{attempt}", "Attempts beside a slow one")
         self.wasted_attempts = count("sluiceway.hedges.lost", "{attempt}", "Attempts that another one of the call beat")
         self.cache_hits = count("sluiceway.cache.hits", "{call}", "Calls that a cache answered")
-        self.cost = count("sluiceway.cost", "USD", "By list prices, where they are known")
+        self.cost = Recorder(count("sluiceway.cost", "USD", "By list prices, where they are known"))
         self.fallbacks = count("sluiceway.fallbacks", "{call}", "Calls that another model or function was asked for")
         self.passed_over = count("sluiceway.routed.passed_over", "{call}", "Refusals and failures of a deployment")
-        self.calls_active = meter.create_up_down_counter("sluiceway.calls.active", "{call}", "Calls under way")
+        self.active = Active()
+        meter.create_observable_up_down_counter(
+            "sluiceway.calls.active", [self.active.show], "{call}", "Calls under way"
+        )
         self.pauses = count("sluiceway.rate_limit.pauses", "{pause}", "Stops of a limit that the provider asked for")
         self.store_changes = count(
             "sluiceway.store.changes", "{change}", "A store of shared state went away, came back"
@@ -91,6 +100,29 @@ class Instruments:
         self.levels = Levels()
         for name, unit, text in GAUGES:
             meter.create_observable_gauge(f"sluiceway.{name}", [_showing(self.levels, name)], unit, text)
+
+
+class Active:
+    """How many calls of each name are under way: kept here, and shown when somebody collects.
+
+    Two measurements a call would cost more than all the others.
+    """
+
+    __slots__ = ("_calls", "_lock")
+
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}
+        self._lock = Lock()  # event loops of several threads share the instruments
+
+    def change(self, name: str, by: int) -> None:
+        """Count *by* more calls of this name."""
+        with self._lock:
+            self._calls[name] = self._calls.get(name, 0) + by
+
+    def show(self, _: CallbackOptions) -> list[Observation]:
+        """Return how many there are of each name."""
+        with self._lock:
+            return [Observation(count, {names.CALL_NAME: name}) for name, count in self._calls.items()]
 
 
 def _showing(levels: Levels, gauge: str) -> Callable[[CallbackOptions], Iterable[Observation]]:

@@ -25,6 +25,7 @@ from .conventions import type_name
 from .instruments import Instruments
 from .kinds import model_of
 from .pricing import Pricing, load_soon
+from .recording import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from sluiceway.events import Event, Sink
     from sluiceway.providers.usage import Usage
 
-    Labels = dict[str, str | int]
 
 _SCOPE: Final = "sluiceway"
 _SERIES: Final = 2_000  # label sets remembered; beyond it we start anew, which costs time and no data
@@ -87,7 +87,7 @@ class Metering:
             if len(self._labels) >= _SERIES:
                 self._labels.clear()
             items = zip(pairs[::2], pairs[1::2], strict=True)
-            self._labels[pairs] = found = {str(name): value for name, value in items if value is not None}
+            self._labels[pairs] = found = Labels({str(name): value for name, value in items if value is not None})
         return found
 
 
@@ -131,12 +131,12 @@ def _call_started(to: Instruments, event: events.CallStarted) -> None:
     call = event.call
     assert call is not None
     to.levels.note(call.run)
-    to.calls_active.add(1, metering.labels(names.CALL_NAME, call.run.name))
+    to.active.change(call.run.name, 1)
 
 
 def _call_finished(to: Instruments, event: events.CallFinished) -> None:
     name = _name(event.call)
-    to.calls_active.add(-1, metering.labels(names.CALL_NAME, name))
+    to.active.change(name or "", -1)
     kind = None if event.error is None or event.outcome == "cancelled" else type_name(event.error)
     to.call_duration.record(
         event.latency,
@@ -176,7 +176,7 @@ def _tokens(to: Instruments, name: str, model: str | None, usage: Usage) -> None
             )
     cost = _price(model, usage)
     if cost is not None:
-        to.cost.add(cost, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model))
+        to.cost.record(cost, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model))
 
 
 def _first_item(to: Instruments, event: events.FirstItem) -> None:
