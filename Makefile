@@ -41,6 +41,8 @@ check: $(STAMP)       ## lint, format, types
 bench: $(BENCH_STAMP) ## cost of layers, spans and waiting, and whole jobs against a server, each in one run
 	$(BIN)/python tests/benchmarks/layers.py
 	$(BIN)/python tests/benchmarks/spans.py
+	$(BIN)/python tests/benchmarks/telemetry.py
+	$(BIN)/python tests/benchmarks/volumes.py
 	$(BIN)/python tests/benchmarks/waiting.py
 	$(BIN)/python tests/benchmarks/queues.py
 	$(BIN)/python tests/benchmarks/adaptive.py

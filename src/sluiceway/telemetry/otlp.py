@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import Sampler
 
 QUEUE: Final = 1 << 15
-"""Spans that wait for the exporter's thread: 2,500 calls of a full stack that end at once. The SDK keeps 2,048."""
+"""Spans that wait for the exporter's thread: 4,000 calls of a full stack that end at once. The SDK keeps 2,048."""
 BATCH: Final = 2_048
-"""Spans in a request: about 1 MB, a quarter of what a gRPC server takes unless told otherwise."""
+"""Spans in a request: about half a MB, an eighth of what a gRPC server takes unless told otherwise."""
 DELAY: Final = 1_000.0
 """Milliseconds after which a smaller batch is sent; the SDK waits five seconds."""
 
