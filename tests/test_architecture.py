@@ -163,6 +163,17 @@ def test_every_public_name_is_there(package):
     assert [] == [name for name in module.__all__ if not hasattr(module, name)]
 
 
+def test_parts_are_there_when_they_are_asked_for():
+    """`sluiceway.config.load` needs no import of its own, and `import sluiceway` loads none of the parts."""
+    script = (
+        "import sluiceway, sys; before = set(sys.modules); sluiceway.config.load, sluiceway.batch.run; "
+        "print(sorted(name for name in ('sluiceway.config', 'sluiceway.batch', 'pydantic') if name in before))"
+    )
+    assert "[]\n" == subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    with pytest.raises(AttributeError, match="module 'sluiceway' has no attribute 'confg'"):
+        _ = sluiceway.confg
+
+
 @pytest.mark.parametrize("name", sluiceway.__all__)
 def test_public_classes_are_of_the_package_itself(name):
     """A traceback reads `sluiceway.CircuitOpen`, wherever its file is."""

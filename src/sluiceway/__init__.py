@@ -14,6 +14,9 @@ Decorate the coroutine functions that you have, or build a `Pipeline` and wrap a
 
 from __future__ import annotations
 
+import importlib
+import typing
+
 from .algorithms.retry_budget import RetryBudget
 from .binding import layers_of
 from .call import HIGH, LOW, NORMAL, Call, Hints, Proceed, hints
@@ -124,3 +127,12 @@ for _name in __all__:  # so that a traceback reads sluiceway.CircuitOpen, and fi
     if isinstance(globals()[_name], type):
         globals()[_name].__module__ = __name__
 del _name
+
+_PARTS = frozenset(("backends", "batch", "config", "simulator", "testing"))
+
+
+def __getattr__(name: str) -> typing.Any:
+    """Import a part of the package when somebody asks for it by name, as in ``sluiceway.config.load(...)``."""
+    if name not in _PARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
