@@ -1,5 +1,6 @@
 """Files of prompts in, files of answers out: batches that survive anything and never pay twice."""
 
+from sluiceway.batch.batch_api import PartLimits, run_over_batch_api
 from sluiceway.batch.dead_letters import DeadLetter, Failure, read_dead_letters
 from sluiceway.batch.errors import BadRow, BatchError, BatchLocked, BatchMismatch
 from sluiceway.batch.outcome import BatchRun
@@ -17,6 +18,7 @@ __all__ = [
     "BatchRun",
     "DeadLetter",
     "Failure",
+    "PartLimits",
     "Paths",
     "Progress",
     "ResultRow",
@@ -24,5 +26,6 @@ __all__ = [
     "read_results",
     "retry_dead",
     "run",
+    "run_over_batch_api",
     "usual_pipeline",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from sluiceway.batch.durability import Durability
-from sluiceway.batch.ids import ANSWERED, DEAD, KnownIds
+from sluiceway.batch.ids import ANSWERED, DEAD, SEEN, KnownIds, of_row
 from sluiceway.batch.journal import Journal
 from sluiceway.batch.known import settled_in
+from sluiceway.providers.usage import Usage
+from sluiceway.telemetry.stats import Stats, Tokens
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,19 +25,22 @@ class FileSink:
     Attributes:
         answers, letters: how many were added.
         before: what was there.
+        repaired: bytes of torn lines that were cut off.
     """
 
     def __init__(self, paths: Paths) -> None:
         self._ids = KnownIds()
         self._paths = paths
         self.before = settled_in(paths.results, paths.dead, self._ids)
-        self.answers = self.letters = 0
-        self.cost_usd = 0.0
-        self.unpriced = 0
+        self.answers = self.letters = self.repaired = 0
+        self._usage = Usage()
+        self._cost = 0.0
+        self._unpriced = 0
 
     async def __aenter__(self) -> Self:
         self._results = Journal(self._paths.results, Durability(rows=1))
         self._dead: Journal | None = None  # made when there is something to bury
+        self.repaired = self._results.repaired
         return self
 
     async def __aexit__(
@@ -45,9 +50,17 @@ class FileSink:
         if self._dead is not None:
             await self._dead.close()
 
-    def knows(self, id_: Id | str) -> bool:
+    def knows(self, id_: Id) -> bool:
         """Whether the row has its answer or its dead letter already."""
         return bool(self._ids.marks(id_) & (ANSWERED | DEAD))
+
+    def seen(self, id_: Id) -> bool:
+        """Take note of the row, and say whether the source had one of its id before."""
+        return bool(self._ids.mark(id_, SEEN) & SEEN)
+
+    def buried_before(self, index: int) -> bool:
+        """Whether the row of that place could not be read before."""
+        return bool(self._ids.marks(of_row(index)) & DEAD)
 
     def answered(self, row: ResultRow) -> None:
         """Keep an answer.
@@ -58,8 +71,9 @@ class FileSink:
         self._results.append(row.to_line())
         self._ids.mark(row.id, ANSWERED)
         self.answers += 1
-        self.unpriced += row.cost_usd is None
-        self.cost_usd += row.cost_usd or 0.0
+        self._usage += row.usage or Usage()
+        self._unpriced += row.cost_usd is None and row.usage is not None
+        self._cost += row.cost_usd or 0.0
 
     def buried(self, letter: DeadLetter) -> None:
         """Keep a dead letter.
@@ -69,9 +83,10 @@ class FileSink:
         """
         if self._dead is None:
             self._dead = Journal(self._paths.dead, Durability(rows=1))
+            self.repaired += self._dead.repaired
         self._dead.append(letter.to_line())
-        if letter.id is not None:
-            self._ids.mark(letter.id, DEAD)
+        known_by_id = letter.stage == "call" and letter.id is not None
+        self._ids.mark(letter.id if known_by_id else of_row(letter.index), DEAD)
         self.letters += 1
 
     async def saved(self) -> None:
@@ -79,3 +94,18 @@ class FileSink:
         await self._results.settled()
         if self._dead is not None:
             await self._dead.settled()
+
+    def stats(self) -> Stats:
+        """Return what the rows that were added took."""
+        used, rows = self._usage, self.answers + self.letters
+        tokens = Tokens(used.input_tokens, used.output_tokens, used.cached_tokens, used.reasoning_tokens)
+        cost = None if self._unpriced and self._unpriced == self.answers else self._cost
+        return Stats(
+            calls=rows,
+            succeeded=self.answers,
+            failed=self.letters,
+            attempts=rows,
+            tokens=tokens,
+            cost=cost,
+            unpriced=self._unpriced,
+        )

@@ -10,8 +10,9 @@ import click
 from sluiceway.batch import retry_dead, run
 from sluiceway.cli.batch.arguments import settings_of, target_of
 from sluiceway.cli.batch.display import display
-from sluiceway.cli.batch.options import asking_options, running_options, source_options
+from sluiceway.cli.batch.options import asking_options, batch_api_options, running_options, source_options
 from sluiceway.cli.batch.summary import exit_code, summary
+from sluiceway.cli.batch.via_batch_api import run_via_batch_api
 from sluiceway.errors import SluicewayError
 
 _EXITS = """\b
@@ -46,7 +47,8 @@ def batch_command() -> None:
 @source_options
 @asking_options
 @running_options
-def run_command(source: str, output: str, **options: Any) -> None:
+@batch_api_options
+def run_command(source: str, output: str, via: str, **options: Any) -> None:
     """Ask about every row of SOURCE and write the answers, a line each, as they come.
 
     SOURCE is JSONL ({"id": "a1", "prompt": "..."}, or messages, or input, or requests of OpenAI's Batch API), CSV, TSV,
@@ -54,6 +56,9 @@ def run_command(source: str, output: str, **options: Any) -> None:
     OPENAI_API_KEY.
     """
     reading = {name: options.pop(name) for name in ("format", "id_column", "max_row", "resume", "template")}
+    waiting = {name: options.pop(name) for name in ("poll", "enqueued_tokens")}
+    if via == "batch-api":
+        run_via_batch_api(source, output, {**reading, **waiting}, options)
     _execute(lambda target, settings: run(source=source, results=output, **target, **reading, **settings), options)
 
 

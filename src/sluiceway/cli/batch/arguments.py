@@ -32,16 +32,25 @@ def target_of(options: dict[str, Any]) -> dict[str, Any]:
     """
     if not options["model"]:
         raise click.UsageError("--model is missing: what is to be asked?")
-    parameters = dict(_parameter(text) for text in options["param"])
-    parameters |= {name: options[name] for name in ("max_tokens", "temperature") if options[name] is not None}
     return {
         "ask": options["model"],
         "pipeline": _pipeline(options),
         "base_url": options["base_url"],
         "endpoint": options["endpoint"],
         "system": options["system"],
-        "parameters": parameters or None,
+        "parameters": parameters_of(options),
     }
+
+
+def parameters_of(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the further fields of every request; None if there are none.
+
+    Raises:
+        click.UsageError: one of them is no NAME=JSON.
+    """
+    parameters = dict(_parameter(text) for text in options["param"])
+    parameters |= {name: options[name] for name in ("max_tokens", "temperature") if options[name] is not None}
+    return parameters or None
 
 
 def settings_of(options: dict[str, Any]) -> dict[str, Any]:

@@ -75,3 +75,19 @@ running_options = _options(
     click.option("--alert-exit", is_flag=True, help="Exit with 6 if that was passed."),
     click.option("--quiet", is_flag=True, help="Show no progress."),
 )
+
+batch_api_options = _options(
+    click.option(
+        "--via",
+        type=click.Choice(["calls", "batch-api"]),
+        default="calls",
+        show_default=True,
+        help="One call for each row, or OpenAI's Batch API: half the price, within a day.",
+    ),
+    click.option("--poll", default="30s", show_default=True, help="With batch-api, how often to ask how far it is."),
+    click.option(
+        "--enqueued-tokens",
+        type=click.IntRange(1),
+        help="With batch-api, how many tokens of prompts the account may have under way.",
+    ),
+)

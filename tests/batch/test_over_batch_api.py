@@ -1,0 +1,164 @@
+"""A whole batch by way of the Batch API, from a source to its results, against the embedded provider."""
+
+import asyncio
+import json
+
+import openai
+import pytest
+from click.testing import CliRunner
+
+from batch_provider import written
+from sluiceway.batch import BatchMismatch, PartLimits, run_over_batch_api
+from sluiceway.cli.batch import batch_command
+from sluiceway.providers.openai import client
+from sluiceway.simulator import Simulator, spawn
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def sim():
+    """A provider without faults, that answers what it was asked."""
+    async with Simulator(seed=1, answer="You said {prompt}") as running:
+        yield running
+
+
+@pytest.fixture
+async def api(sim):
+    """Its client."""
+    async with client(base_url=sim.base_url, api_key="sim") as real:
+        yield real
+
+
+def source(folder, count, *more):
+    """Write so many rows, and *more* lines, and return the file."""
+    path = folder / "prompts.jsonl"
+    rows = [json.dumps({"id": f"a{n}", "prompt": f"number {n}"}) for n in range(count)]
+    path.write_text("\n".join([*rows, *more]) + "\n")
+    return path
+
+
+def run(folder, path, api, **options):
+    """Run the batch of *path* in *folder*."""
+    return run_over_batch_api("gpt-4o-mini", path, folder / "answers.jsonl", client=api, poll="10ms", **options)
+
+
+async def test_every_row_is_answered_for_half_the_price(sim, api, tmp_path):
+    """And what the run came to is what any other run says."""
+    done = await run(tmp_path, source(tmp_path, 30), api, limits=PartLimits(requests=10))
+    rows, dead = written(tmp_path)
+    assert {f"a{n}": f"You said number {n}" for n in range(30)} == {row["id"]: row["output"] for row in rows}
+    assert ([], 3, 30, True, 0) == (dead, sim.ledger.batches, done.answered, done.ok, done.exit_code)
+    tokens = rows[0]["usage"]
+    whole = (tokens["input_tokens"] * 0.15 + tokens["output_tokens"] * 0.6) / 1e6
+    assert whole / 2 == pytest.approx(rows[0]["cost_usd"], rel=1e-4)
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(done.stats.cost)
+    manifest = json.loads((tmp_path / "answers.manifest.json").read_text())
+    assert ("batch api", 30) == (manifest["runs"][0]["via"], manifest["runs"][0]["answered"])
+
+
+async def test_bad_rows_and_rows_of_one_id_are_dead_letters(api, tmp_path):
+    """As in any other run; another one adds nothing."""
+    path = source(tmp_path, 2, "{broken", '{"id": "a1", "prompt": "again"}', '{"id": "x", "nothing": 1}')
+    for answered in (2, 0):
+        done = await run(tmp_path, path, api)
+        assert (answered, 5, 3) == (done.answered, done.rows, done.dead_in_all)
+    _, dead = written(tmp_path)
+    assert ["not JSON", "duplicate id", "missing column"] == [letter["error"]["type"] for letter in dead]
+    assert 3 == done.exit_code
+
+
+async def test_a_run_that_ends_is_taken_up_by_the_next(sim, api, tmp_path):
+    """It ends in the middle of waiting; no batch is begun twice."""
+    sim.set(batch_time="1h")
+    path = source(tmp_path, 20)
+    first = asyncio.create_task(run(tmp_path, path, api, limits=PartLimits(requests=5)))
+    while sim.ledger.batches < 4:  # noqa: ASYNC110 - the provider tells nobody
+        await asyncio.sleep(0.01)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    sim.set(batch_time=0)
+    for batch in [each async for each in await api.batches.list()]:
+        await api.batches.cancel(batch.id)
+    done = await run(tmp_path, path, api)
+    assert (4, 20, 0) == (sim.ledger.batches, done.dead, done.answered)
+
+
+async def test_a_run_with_another_source_refuses_results_that_are_there(api, tmp_path):
+    """The same manifest guards them."""
+    await run(tmp_path, source(tmp_path, 2), api)
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"prompt": "else"}\n')
+    with pytest.raises(BatchMismatch):
+        await run(tmp_path, other, api)
+
+
+async def test_requests_of_all_endpoints_and_with_fields_that_the_client_does_not_know_are_sent(sim, api, tmp_path):
+    """Each endpoint in a batch of its own; the body is what the row says."""
+    path = tmp_path / "prompts.jsonl"
+    bodies = [
+        {"custom_id": "c", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "hi"}]}},
+        {"custom_id": "r", "url": "/v1/responses", "body": {"input": "hi", "brand_new": 7}},
+        {"custom_id": "e", "url": "/v1/embeddings", "body": {"input": "hi", "dimensions": 2}},
+    ]
+    path.write_text("".join(json.dumps(body) + "\n" for body in bodies))
+    await run(tmp_path, path, api)
+    rows, dead = written(tmp_path)
+    outputs = {row["id"]: row["output"] for row in rows}
+    assert ("You said hi", "You said hi", 2, []) == (outputs["c"], outputs["r"], len(outputs["e"]), dead)
+    assert 3 == sim.ledger.batches
+
+
+async def test_without_money_the_run_stops_and_says_what_to_do(sim, api, tmp_path):
+    """Nothing is lost; the next run goes on."""
+    path, out = source(tmp_path, 3), 401
+    refused = openai.AuthenticationError("no", response=_response(out), body=None)
+    create, api.batches.create = api.batches.create, None
+
+    async def refuse(**_):
+        raise refused
+
+    api.batches.create = refuse
+    done = await run(tmp_path, path, api)
+    assert ("unauthorized", 4, 3) == (done.stopped.kind, done.exit_code, done.pending)
+    api.batches.create = create
+    assert (await run(tmp_path, path, api)).ok
+
+
+def _response(status):
+    import httpx2
+
+    return httpx2.Response(status, request=httpx2.Request("POST", "http://x"))
+
+
+# ------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+async def elsewhere(monkeypatch):
+    """A provider in a process of its own, since the command runs a loop of its own."""
+    async with spawn(seed=1, errors={500: 0.1}) as sim:
+        monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sim")
+        yield sim
+
+
+async def test_the_command_takes_a_file_through_the_batch_api(elsewhere, tmp_path):
+    """It tells how far it is, and ends with the code of any batch."""
+    words = ["-o", str(tmp_path / "answers.jsonl"), "--model", "gpt-4o-mini", "--via", "batch-api", "--poll", "50ms"]
+    command = [str(source(tmp_path, 100)), *words]
+    done = await asyncio.to_thread(CliRunner().invoke, batch_command, command)
+    rows, dead = written(tmp_path)
+    assert (3, 100) == (done.exit_code, len(rows) + len(dead)), done.output
+    assert "1 of 1 parts merged" in done.output
+    assert f"{len(rows)} answered" in done.output
+    ledger = await elsewhere.ledger()
+    assert (1, len(rows)) == (ledger.batches, ledger.batch_answered)
+
+
+def test_the_command_refuses_what_is_about_calls(tmp_path):
+    """The provider makes them, in its own time."""
+    words = [str(source(tmp_path, 1)), "-o", str(tmp_path / "a.jsonl"), "--model", "m", "--via", "batch-api"]
+    done = CliRunner().invoke(batch_command, [*words, "--rpm", "5"])
+    assert (2, True) == (done.exit_code, "--rpm is about calls" in done.output)
