@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,14 +101,15 @@ class _Order:
         """Make the pipeline; its layers have their state for themselves."""
         if self.config is None:
             return usual_pipeline(concurrency=self.concurrency, rpm=self.rpm, tpm=self.tpm)
-        pipelines = importlib.import_module("sluiceway.config").load(self.config).pipelines  # it needs pydantic
+        from sluiceway.config import load  # noqa: PLC0415 - pydantic is loaded where a file is
+
+        pipelines = load(self.config).pipelines
         if self.name is None and len(pipelines) != 1:
             raise ValueError(f"{self.config} has {len(pipelines)} pipelines: name one with --pipeline")
         name = self.name or next(iter(pipelines))
         if name not in pipelines:
             raise ValueError(f"--pipeline {name!r} is none of {', '.join(map(repr, pipelines))}")
-        found: Pipeline = pipelines[name]
-        return found
+        return pipelines[name]
 
     def asking(self) -> Asking:
         """Return how rows become requests."""
