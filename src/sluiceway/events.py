@@ -125,7 +125,7 @@ class CircuitChanged(Event):
     """A circuit went from one state to another."""
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     old: str
     new: str
     reason: str
@@ -136,7 +136,7 @@ class LimitPaused(Event):
     """A key of a limiter takes no calls for `seconds`, since the provider said so."""
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     seconds: float
     source: str
 
@@ -163,7 +163,7 @@ class Settled(Event):
     """
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     basis: str
     reserved: Mapping[str, float]
     actual: Mapping[str, float]
@@ -174,7 +174,7 @@ class LimitLevel(Event):
     """What a limiter has left, at the moment a call passed it."""
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     available: Mapping[str, float]
     limit: Mapping[str, float]
 
@@ -184,7 +184,7 @@ class BoundLevel(Event):
     """How full a bound is, at the moment a call passed it."""
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     in_flight: int
     limit: int
 
@@ -286,7 +286,7 @@ class RateAdapted(Event):
     """
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     old: float
     new: float
     reason: str
@@ -297,7 +297,7 @@ class BoundAdapted(Event):
     """An `adaptive_bound` moved its limit, in calls in flight; `reason` as in `RateAdapted`."""
 
     layer: str
-    key: object
+    key: object = field(repr=False)
     old: float
     new: float
     reason: str
