@@ -260,6 +260,22 @@ async def test_a_batch_of_a_thousand_sampled(jaeger, service):
     assert [orphan for trace in traces for orphan in trace.orphans()] == []
 
 
+async def test_calls_of_a_session_are_linked_to_its_span(jaeger, service):
+    """Jaeger shows the way from each call's own trace to the batch, and none of it as missing."""
+
+    async def batch():
+        async with Session("nightly", span="links") as session:
+            await session.gather(Pipeline(bounded(5), name="ask")(answering), range(5))
+
+    _, sent = await sending(jaeger, service, batch)
+    traces = jaeger.traces(service, spans=len(sent))
+    (own,) = [trace for trace in traces if trace.root["operationName"] == "session nightly"]
+    calls = [trace for trace in traces if trace is not own]
+    assert [real_jaeger.links(trace.root) for trace in calls] == [[(own.id, own.root["spanID"])]] * 5
+    assert tags(own.root)["sluiceway.session.calls"] == 5
+    assert [orphan for trace in traces for orphan in trace.orphans()] == []
+
+
 async def answering(_):
     await asyncio.sleep(0)
     return completion("fine")
