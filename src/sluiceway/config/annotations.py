@@ -62,7 +62,9 @@ def kinds_of(annotation: Any, names: Mapping[str, Any]) -> tuple[Kind, ...]:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError:
         return (kinds.ANYTHING,)
-    return tuple(dict.fromkeys(_kinds(node, names)))
+    found = list(dict.fromkeys(_kinds(node, names)))
+    found.sort(key=lambda kind: kind is kinds.OBJECT)  # a text is a text where one is taken, and no object's name
+    return tuple(found)
 
 
 def _as_text(annotation: Any) -> str:

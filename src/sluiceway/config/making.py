@@ -258,8 +258,9 @@ class Maker:
         else:
             cls = self._found(use, (*at, "use"))
             if cls is not None and not isinstance(cls, type):
-                self._problems.add((*at, "use"), f"{quoted(use)} is no class: write its name alone")
-                return None
+                if settings:
+                    self._problems.add(at, f"{quoted(use)} is an object and no class, and takes no settings")
+                return cls
         if isinstance(cls, type) and issubclass(cls, SharedStore):
             return self._store(cls, settings, at)
         return None if cls is None else self._object(cls, settings, at, {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 Path: TypeAlias = "tuple[str | int, ...]"
 """The way to a value: keys of tables and places in lists. One that begins with `$` names a variable instead."""
 
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST: Final = 60  # characters of a value that are quoted
 
 
@@ -98,7 +101,11 @@ def shown(path: Path) -> str:
         return f"environment variable {str(path[0])[1:]}"
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if _BARE.fullmatch(part) else json.dumps(part, ensure_ascii=False)
+            text += f".{name}" if text else name
     return text
 
 

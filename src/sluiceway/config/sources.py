@@ -138,7 +138,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise ValueError(f"{twice!r} stands twice in one table")
+        raise ValueError(f"{twice!r} stands twice in one table")  # the parser tells no line
     return found
 
 
@@ -181,6 +181,7 @@ def _plain(name: str, data: Mapping[Any, Any], lines: Mapping[Path, int] | None 
     def _key(key: Any, path: Path) -> str:
         if isinstance(key, (str, int)) and not isinstance(key, bool):
             return str(key)
-        raise _error(name, f"{key!r}, a key in {'the file' if not path else path[-1]!r}, must be a name")
+        line = (lines or {}).get(path, 1)
+        raise ConfigError([Problem(name, line, shown(path), f"the key {key!r} must be a name")])
 
     return {_key(key, ()): copied(value, (str(key),)) for key, value in data.items()}

@@ -15,7 +15,7 @@ from sluiceway.layers.bounded import BoundSnapshot, _State, bounded
 from sluiceway.layers.limit_state import LONGEST_PAUSE
 from sluiceway.layers.queueing import count
 from sluiceway.layers.rate_memory import RateMemory
-from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.layers.renewing import adopt_all, agrees
 from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class adaptive_bound(bounded):
         """Take over the numbers of *fresh*; the limit that was found, who is in flight and who waits stay."""
         if not agrees(self, fresh, ("by", "queue", "law", "increase", "store")):
             return fresh
-        adopt(self, fresh, "_queueing", "_patience", "_adapting")
+        adopt_all(self, fresh, but=("_states", "_one", "_memory"))
         for state in self._states.values():
             state.adaptive.retune(self._adapting.make())
             state.room.serve()

@@ -10,7 +10,7 @@ from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
 from sluiceway.layers.adaptive_state import AdaptiveRateSnapshot, AdaptiveState
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.rate_memory import RateMemory
-from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.layers.renewing import adopt_all, agrees
 from sluiceway.providers.errors import Fault
 from sluiceway.sharing.store import SharedStore
 
@@ -164,7 +164,7 @@ class adaptive_rate(rate_limited):
         """Take over the numbers of *fresh*; the rate that was found and who waits stay."""
         if not agrees(self, fresh, ("by", "queue", "law", "increase", "burst", "store")):
             return fresh
-        adopt(self, fresh, "_queueing", "_patience", "_adapting")
+        adopt_all(self, fresh, but=("_states", "_one", "_memory"))
         for state in self._states.values():
             state.pace.retune(self._adapting.make(), state.time())
             state.room.serve()

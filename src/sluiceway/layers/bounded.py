@@ -13,7 +13,7 @@ from sluiceway.expiry import one_loop_at_a_time
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.queueing import Queueing, count
-from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.layers.renewing import adopt_all, agrees
 from sluiceway.layers.shared_limits import Shared, patience_with, shared_places
 from sluiceway.order import Role
 from sluiceway.room import REFUSES, SOON, Room
@@ -255,7 +255,7 @@ class bounded(Layer):
         if not agrees(self, fresh, ("by", "queue", "store")):
             return fresh
         assert isinstance(fresh, bounded)
-        adopt(self, fresh, "_queueing", "_patience")
+        adopt_all(self, fresh, but=("_states", "_one"))
         self.resize(fresh.limit)
         return self
 

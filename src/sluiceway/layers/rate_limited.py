@@ -16,7 +16,7 @@ from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build,
 from sluiceway.layers.limit_state import LimitState, RateSnapshot
 from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
-from sluiceway.layers.renewing import adopt, agrees
+from sluiceway.layers.renewing import adopt_all, agrees
 from sluiceway.layers.settling import NOTHING, Settlement, costing
 from sluiceway.layers.shared_limits import patience_with, shared_rate
 from sluiceway.layers.token_costs import Estimator, charge
@@ -42,10 +42,7 @@ _POLICIES: Final = {policy.name: policy for policy in (GENERIC, OPENAI, AZURE, A
 _COUNTERS: Final = ("auto", "exact", "characters")
 _WAIT: Final = "rate limit wait"
 _KEPT: Final = ("algorithm", "by", "queue", "tokens", "counter", "policy", "learn", "store")
-_NUMBERS: Final = (
-    "_specs", "_raises", "_burst", "_margin", "_in_flight", "_queueing", "_slack", "_counts_in_flight",
-    "_settles", "_settlement", "_patience",
-)  # fmt: skip
+_STATE: Final = ("_states", "_one")
 
 
 class rate_limited(Layer):
@@ -455,7 +452,7 @@ class rate_limited(Layer):
         assert isinstance(fresh, rate_limited)
         if self._store is not None or not agrees(self, fresh, _KEPT) or self.counted() != fresh.counted():
             return fresh  # what is shared goes on in its store
-        adopt(self, fresh, *_NUMBERS)
+        adopt_all(self, fresh, but=_STATE)
         for state in self._states.values():
             limiter = build(self._specs, self._algorithm, self._burst, self._margin)
             state.retune(self._specs, limiter, self._in_flight, self._slack)

@@ -21,6 +21,13 @@ def agrees(old: Layer, fresh: Layer, names: Collection[str]) -> bool:
     return all(was.get(name) == now.get(name) for name in names)
 
 
+def adopt_all(old: Layer, fresh: Layer, *, but: Collection[str]) -> None:
+    """Give *old* all that *fresh* has, *but* the attributes that are its state."""
+    for name, value in vars(fresh).items():
+        if name not in but:
+            setattr(old, name, value)
+
+
 def adopt(old: Layer, fresh: Layer, *attributes: str) -> None:
     """Give *old* the *attributes* of *fresh*, and the arguments that it shows."""
     for name in ("_given", *attributes):
