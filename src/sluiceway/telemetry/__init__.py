@@ -18,6 +18,7 @@ from sluiceway.running import switch
 from .configuration import configure
 from .hub import Scope, attached, listen, observe, process_scopes, publish, scopes, unlisten, warnings_only
 from .linking import linked
+from .trace_ids import add_trace_ids
 
 if TYPE_CHECKING:
     from .explaining import Explanation
@@ -168,6 +169,7 @@ def setup(
 
 __all__ = [
     "Scope",
+    "add_trace_ids",
     "attached",
     "configure",
     "explain",
