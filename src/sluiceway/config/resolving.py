@@ -42,6 +42,7 @@ class Resolver:
                 self.limits[name] = item
         self._there = dict.fromkeys(data["limits"])
         self.pipelines: dict[str, list[Item]] = {}
+        self._broken: set[str] = set()
         self.session: dict[str, Any] = dict(data[_SESSION])
         self.session_origin: dict[str, Path] = {}
         self._override_limits()
@@ -66,6 +67,8 @@ class Resolver:
             self._problems.add(at, 'a pipeline needs layers = [...], or extends = "the name of another"')
         extended = self._extended(table, at, (*trail, name)) if "extends" in table else None
         items = self._written(table, at) if extended is None else extended
+        if "extends" in table and extended is None:
+            self._broken.add(name)
         for called, change in (table.get("replace") or {}).items():
             where: Path = (*at, "replace", called)
             if "extends" not in table:
@@ -110,7 +113,8 @@ class Resolver:
         if base not in self._tables:
             self._problems.add((*at, "extends"), f"{quoted(base)} is no pipeline: {hint(base, self._tables)}")
             return None
-        return list(self._pipeline(base, trail))
+        found = self._pipeline(base, trail)
+        return None if base in self._broken else list(found)
 
     def _replaced(
         self, items: list[Item], called: str, change: dict[str, Any] | Literal[False], where: Path
