@@ -45,11 +45,24 @@ ORDER = [
     ["describe"],
     ["simulator", "testing"],
     ["batch"],
+    ["backends.ray"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-HEAVY = {"openai", "anthropic", "aiohttp", "httpx", "httpx2", "redis", "rich", "click", "pydantic", "genai_prices"}
+HEAVY = {
+    "openai",
+    "anthropic",
+    "aiohttp",
+    "httpx",
+    "httpx2",
+    "redis",
+    "ray",
+    "rich",
+    "click",
+    "pydantic",
+    "genai_prices",
+}
 PURE = ["errors.py", "durations.py", "order.py", "keyed.py", "algorithms/*.py"]
 
 
@@ -72,13 +85,19 @@ def imported(file):
 
 
 def part(file):
-    """Return the module or package directly below `sluiceway` that *file* belongs to."""
-    return file.relative_to(SOURCE).with_suffix("").parts[0]
+    """Return the module or package directly below `sluiceway` that *file* belongs to; an engine is one of its own."""
+    return place(file.relative_to(SOURCE).with_suffix("").parts)
+
+
+def place(names):
+    """Return the part that a module belongs to by its *names* below `sluiceway`."""
+    both = ".".join(names[:2])
+    return both if both in RANK else names[0]
 
 
 def neighbours(file):
     """Return the parts of sluiceway that *file* imports from; the package's own names are the command line's to use."""
-    found = {name.split(".")[1] for name in imported(file) if name.startswith("sluiceway.")}
+    found = {place(name.split(".")[1:]) for name in imported(file) if name.startswith("sluiceway.")}
     return {name for name in found if name in RANK} - {part(file)}
 
 

@@ -12,6 +12,7 @@ from sluiceway.order import PipelineWarning
 if TYPE_CHECKING:
     from sluiceway.durations import Duration
     from sluiceway.layer import Layer
+    from sluiceway.sharing.store import SharedStore
 
 CONCURRENCY: Final = 100
 TIMEOUT: Final = "5m"
@@ -24,6 +25,7 @@ def usual_pipeline(
     tpm: float | None = None,
     attempts: int = 5,
     timeout: Duration = TIMEOUT,
+    store: SharedStore | None = None,
     **limits: Any,
 ) -> Pipeline:
     """Return retries, a bound or limits, a circuit breaker and a time limit for each attempt, in this order.
@@ -34,13 +36,17 @@ def usual_pipeline(
         tpm: tokens per minute; None for no such limit.
         attempts: trips to the provider for each row, the first included.
         timeout: of each attempt.
+        store: shares the bound and the limits with other processes.
         limits: further settings of `rate_limited`, such as `input_tpm` or `policy`.
 
     Raises:
         TypeError, ValueError: as the layers do.
     """
     limited = any(value is not None for value in (rpm, tpm)) or bool(limits)
-    place: Layer = rate_limited(rpm=rpm, tpm=tpm, in_flight=concurrency, **limits) if limited else bounded(concurrency)
+    if limited:
+        place: Layer = rate_limited(rpm=rpm, tpm=tpm, in_flight=concurrency, store=store, **limits)
+    else:
+        place = bounded(concurrency, store=store)
     with warnings.catch_warnings():
         # Its window is shorter than two time limits: a provider that hangs does not open the circuit. But a batch waits
         # by itself when nobody is answered, and a longer window would notice an outage later.
