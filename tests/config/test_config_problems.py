@@ -41,20 +41,20 @@ modl = "x"
 [foo]
 """
 
+DURATIONS = 'such as "250ms", "1.5s", "2m", "1h30m"'
+LAYERS = '{ use = "bounded", limit = 30 } or { ref = "limits.openai" }'
 EXPECTED = [
     "<text>:1: version: 2 must be 1, the version of the schema that this package knows",
     "<text>:3: limits.openai.use: no layer is called 'rate_limted': did you mean 'rate_limited'?",
     "<text>:7: limits.x.tpn: rate_limited has no setting 'tpn': did you mean 'tpm'?",
-    '<text>:11: pipelines.chat.layers[0].limit: \'60 sec\' must be a number of seconds, or a text '
-    'such as "250ms", "1.5s", "2m", "1h30m"',
+    "<text>:11: pipelines.chat.layers[0].limit: '60 sec' must be a number of seconds, or a text " + DURATIONS,
     "<text>:12: pipelines.chat.layers[1].attemps: retry_jitter has no setting 'attemps': did you mean 'attempts'?",
     "<text>:13: pipelines.chat.layers[2].limit: limit=0 must be at least 1",
     "<text>:14: pipelines.chat.layers[3].by: 'tennant' stands for nothing: did you mean 'tenant'?",
     "<text>:15: pipelines.chat.layers[4]: bounded needs 'limit': a whole number",
     "<text>:16: pipelines.chat.layers[5].ref: 'limits.opnai' is no shared limit: did you mean 'limits.openai'?",
     "<text>:17: pipelines.chat.layers[6].deployments[0].layers[0].limit: 'x' must be a whole number",
-    '<text>:18: pipelines.chat.layers[7]: a layer is a table such as { use = "bounded", limit = 30 } '
-    'or { ref = "limits.openai" }',
+    "<text>:18: pipelines.chat.layers[7]: a layer is a table such as " + LAYERS,
     "<text>:21: pipelines.nightly.extends: 'chatt' is no pipeline: did you mean 'chat'?",
     "<text>:26: pipelines.b.extends: 'a': pipelines extend one another in a circle, a -> b -> a",
     "<text>:28: session.pipeline: 'chad' is no pipeline: did you mean 'chat'?",
@@ -101,7 +101,7 @@ def test_one_problem_is_the_message_and_several_are_a_list():
         ("[pipelines.chat]\nlayers = 3", "toml", "<text>:2: pipelines.chat.layers: 3 must be a list of layers"),
         ("[pipelines.chat]\nlayers = [3]", "toml", "<text>:2: pipelines.chat.layers[0]: 3 must be a table"),
         ("[pipelines.chat]", "toml", '<text>:1: pipelines.chat: a pipeline needs layers = [...], or extends = "'),
-        ("[pipelines.chat]\nlayers = []\nextend = 1", "toml", "chat.extend: nothing is called 'extend' here: did you mean 'extends'?"),
+        ("[pipelines.chat]\nlayers = []\nextend = 1", "toml", "'extend' here: did you mean 'extends'?"),
         ('[pipelines."a b"]\nlayers = []', "toml", '<text>:1: pipelines."a b"'),
         ("[pipelines.c]\nlayers = []\nreplace = {a = {}}", "toml", "there is nothing to replace: "),
         ('[limits.x]\nref = "limits.x"', "toml", "<text>:1: limits.x: a layer is a table such as"),
@@ -116,7 +116,7 @@ def test_the_message_names_the_place_and_what_is_allowed(text, form, expected):
 @pytest.mark.parametrize(
     ("layers", "replace", "expected"),
     [
-        ([BOUND, {"use": "bounded", "limit": 4}], {"bounded": {"limit": 5}}, "'bounded' stands 2 times: give each an id"),
+        ([BOUND, {"use": "bounded", "limit": 4}], {"bounded": {"limit": 5}}, "'bounded' stands 2 times: give"),
         ([BOUND], {"bonded": {"limit": 5}}, "no layer 'bonded': did you mean 'bounded'?"),
         ([{"ref": "limits.l"}], {"l": {"limit": 5}}, "'l' is the shared limit limits.l: change it there"),
         ([BOUND], {"bounded": {"id": "x"}}, "an id stands with the layer itself"),

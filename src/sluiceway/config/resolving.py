@@ -113,8 +113,8 @@ class Resolver:
         if base not in self._tables:
             self._problems.add((*at, "extends"), f"{quoted(base)} is no pipeline: {hint(base, self._tables)}")
             return None
-        found = self._pipeline(base, trail)
-        return None if base in self._broken else list(found)
+        items = self._pipeline(base, trail)
+        return None if base in self._broken else list(items)
 
     def _replaced(
         self, items: list[Item], called: str, change: dict[str, Any] | Literal[False], where: Path
