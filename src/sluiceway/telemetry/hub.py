@@ -166,6 +166,7 @@ def _guarded(sink: Sink) -> Sink:
 
 
 _sole: Final = _Sole()
+_counting: Final = _guarded(metrics.hear)
 
 
 def observe(run: Run, call: Call) -> Callable[[], None] | None:
@@ -204,7 +205,11 @@ def _introduce(run: Run, heard: tuple[Scope, ...], own: Observation | None) -> N
     """Give the call everybody who hears it, and nobody if that fails; *own* is what its layers say about that."""
     try:
         settings = tracing if own is None else own.tracing
-        _listening(run, call_span(settings, f"call {run.name}", heard), heard, settings, own)
+        if trace_api._TRACER_PROVIDER is None and own is None and not tracing.given:  # noqa: SLF001 - as in `observe`
+            span: Span = INVALID_SPAN  # which is what it would come to
+        else:
+            span = call_span(settings, f"call {run.name}", heard)
+        _listening(run, span, heard, settings, own)
     except Exception as error:  # noqa: BLE001 - somebody's sampler or logger
         run.sink = warnings_only  # type: ignore[method-assign]  # made to be set
         logs.broken(observe, error)
@@ -239,6 +244,10 @@ def _listening(run: Run, span: Span, heard: tuple[Scope, ...], settings: Tracing
     elif trace is not None and len(sinks) == 1:
         run.facts = trace
         run.sink = _guarded(trace.hear)  # type: ignore[assignment, method-assign]  # made to be set
+        run.listening = True
+        return
+    elif trace is None and len(sinks) == 1 and sinks[0] is metrics.hear:
+        run.sink = _counting  # type: ignore[assignment, method-assign]  # made to be set
         run.listening = True
         return
     run.facts = hearing = Hearing(sinks, span, session, told=logged)
