@@ -12,7 +12,8 @@ from sluiceway import Fair, Pipeline, Priority, circuit_breaker, rate_limited, r
 from sluiceway.backends.redis import RedisStore
 
 OPEN_FOR = os.environ.get("OPEN_FOR", "30s")
-rpm, in_flight = float(os.environ.get("RPM", "6000")), int(os.environ.get("IN_FLIGHT", "40"))  # of the account
+rpm, tpm = float(os.environ.get("RPM", "6000")), float(os.environ.get("TPM", "4000000"))  # of the account
+in_flight = int(os.environ.get("IN_FLIGHT", "40"))
 
 store = RedisStore(os.environ["REDIS_URL"], prefix="web") if "REDIS_URL" in os.environ else None
 parts = 1 if store else int(os.environ.get("WEB_CONCURRENCY", "1"))  # which uvicorn reads too
@@ -23,6 +24,7 @@ pipeline = Pipeline(
     shed(max_queue=100, max_wait="10s"),
     rate_limited(
         rpm=rpm / parts,
+        tpm=tpm / parts,
         in_flight=max(1, in_flight // parts),
         queue=Priority(aging="60s", within=Fair(weights={"pays for two": 2})),
         store=store,

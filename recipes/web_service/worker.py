@@ -17,7 +17,6 @@ import asyncio
 import os
 import random
 import threading
-from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -30,8 +29,9 @@ from sluiceway.providers.errors import classify
 from sluiceway.simulator import real_or_simulated
 
 URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
-LONGEST = 600.0  # seconds; well below the hour after which Redis' broker takes a job for lost and gives it out again
+LONGEST, LOST = 600, 1800  # seconds: of a delay; until a job of a worker that was killed is given to another
 queue = Celery("worker", broker=URL, backend=URL, task_acks_late=True, worker_prefetch_multiplier=1)
+queue.conf.broker_transport_options = {"visibility_timeout": LOST}
 loop = asyncio.new_event_loop()  # one for all threads of the pool, since layers and client belong to one loop
 held = AsyncExitStack()
 shared: dict[str, Any] = {}
@@ -74,5 +74,5 @@ def label(self: Task, tenant: str, text: str) -> str:
 
 if __name__ == "__main__":
     jobs = [label.delay("acme", f"page {number}") for number in range(20)]
-    ends = Counter("done" if job.get() else "empty" for job in jobs)
-    print(f"{len(jobs)} jobs: {ends['done']} done")
+    done = sum(bool(job.get(propagate=False)) and job.successful() for job in jobs)
+    print(f"{len(jobs)} jobs: {done} done")
