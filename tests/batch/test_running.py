@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -398,6 +399,25 @@ async def test_a_disk_that_stays_full_stops_the_batch_and_keeps_the_answers_else
     assert {row.id for row in read_results(out)} | {row.id for row in read_results(rescued)} == {
         f"r{prompt.split()[1]}" for prompt in provider.asked
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to tell files apart by")
+async def test_a_disk_that_is_full_at_the_very_end_spoils_nothing(tmp_path, out, monkeypatch):
+    """All answers are written, and only the account of the run finds no room: it is left out."""
+    source = write(tmp_path / "p.jsonl", prompts(5))
+    provider = Provider()
+    fsync = os.fsync
+
+    def full(fd):
+        if len(provider.asked) == 5 and "manifest" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert (await run(provider.ask, source, out, pipeline=PLAIN)).ok
+    monkeypatch.undo()
+    assert {"out.jsonl", "out.dead.jsonl", "out.manifest.json", "p.jsonl"} == {path.name for path in tmp_path.iterdir()}
+    assert 5 == (await run(provider.ask, source, out, pipeline=PLAIN)).before
 
 
 async def test_a_source_that_fails_stops_the_batch(out):

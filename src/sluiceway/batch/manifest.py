@@ -58,12 +58,16 @@ class Manifest:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f"{path.name}.new")
         held = {"format": FORMAT, "source": self.source, "settings": self.settings, "runs": self.runs[-_RUNS:]}
-        with new.open("w", encoding="utf-8") as file:
-            json.dump(held, file, indent=1, default=str)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                json.dump(held, file, indent=1, default=str)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
     def differences(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """Return a sentence for each of *settings* that is not as it was."""

@@ -89,8 +89,9 @@ class Batch:
             _noted(manifest, begun).write(paths.manifest)
             outcome = await self._run(keeper, ids, known)
         if again is not None:
-            outcome = replace(outcome, dead_in_all=await asyncio.to_thread(merge, paths, ids))
-        _noted(manifest, {**begun, **told(outcome)}).write(paths.manifest)
+            outcome = await _merged(outcome, paths, ids)
+        with contextlib.suppress(OSError):  # the disk is full: what was answered is there, and the first manifest too
+            _noted(manifest, {**begun, **told(outcome)}).write(paths.manifest)
         return outcome
 
     async def _run(self, keeper: Keeper, ids: KnownIds, known: Before) -> BatchRun:
@@ -132,6 +133,15 @@ class Batch:
             self._alerts += 1
             if self._on_alert is not None:
                 self._on_alert(event)
+
+
+async def _merged(outcome: BatchRun, paths: Paths, ids: KnownIds) -> BatchRun:
+    """Return *outcome* with what is left of the dead letters, which lose those that were answered."""
+    try:
+        return replace(outcome, dead_in_all=await asyncio.to_thread(merge, paths, ids))
+    except OSError as error:
+        text = f"{paths.dead} cannot be written and is as it was before: {error.strerror or error}"
+        return replace(outcome, dead_in_all=1, stopped=outcome.stopped or Stop("disk", text))
 
 
 def told(outcome: BatchRun) -> dict[str, Any]:
