@@ -144,9 +144,8 @@ async def main():
         added = [value - base for value, base in zip(values, measured[BASE], strict=True)]
         median, quarter = statistics.median(added), statistics.quantiles(added, n=4)[0]
         if name == BASE:
-            print(
-                f"{name:24}{statistics.median(values):8.2f}{statistics.quantiles(values, n=4)[0]:9.2f}            (the call itself)"
-            )
+            least = statistics.quantiles(values, n=4)[0]
+            print(f"{name:24}{statistics.median(values):8.2f}{least:9.2f}            (the call itself)")
             continue
         each = f"{median / spans[name]:9.2f}" if name in spans else " " * 9
         limit = MOST.get(name)
