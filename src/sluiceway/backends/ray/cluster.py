@@ -11,6 +11,7 @@ import signal
 import tempfile
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BatchError
@@ -48,7 +49,7 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
     Args:
         ray: the module.
         address: of the cluster; `"local"` to start one; None for the one that this process is connected to, else that
-            of `RAY_ADDRESS`, else one that runs on this machine, else a new one.
+            of `RAY_ADDRESS`, else one that `ray start` has started on this machine, else a new one.
 
     Raises:
         BatchError: there is no cluster at *address*.
@@ -66,16 +67,22 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
 
 def _joined(ray: Any, address: str | None) -> bool:
     """Connect to a cluster that is there; return False if one is to be started."""
-    if address == "local":
+    given = address or os.environ.get("RAY_ADDRESS")
+    if given == "local" or not (given or _started_here().exists()):
         return False
     try:
         with _quiet():
-            ray.init(address=address or "auto", logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address=given, logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError as error:
-        if address is None and not os.environ.get("RAY_ADDRESS"):
+        if not given:  # what `ray start` has left is of a cluster that is no more
             return False
-        raise BatchError(f"there is no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}") from error
+        raise BatchError(f"there is no Ray cluster at {given}: {error}") from error
     return True
+
+
+def _started_here() -> Path:
+    """Return where `ray start` writes down which cluster it has started; what another program started is its own."""
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")  # noqa: S108 - Ray's place
 
 
 def _start(ray: Any, stack: contextlib.ExitStack) -> None:

@@ -127,10 +127,12 @@ class RayBatch(Batch):
             waiting.update(report.waiting)
         under_way = sum(report.under_way for report in reports)
         elapsed = asyncio.get_running_loop().time() - self._began
+        read = self._known + news.answered + news.dead + under_way  # an actor's report may be half a second old
+        total_rows = self._source.total
         return Progress(
-            total=self._source.total,
+            total=total_rows,
             share=None,
-            read=self._known + news.answered + news.dead + under_way,
+            read=read if total_rows is None else min(read, total_rows),
             before=self._known,
             answered=news.answered,
             dead=news.dead,

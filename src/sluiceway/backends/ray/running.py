@@ -86,7 +86,7 @@ async def run(
         actors: how many ask.
         cpus: that Ray keeps free for each; 500 requests a second or so fill a whole one.
         address: of the cluster; `"local"` to start one on this machine for this run. None for the one that this process
-            is connected to, else that of `RAY_ADDRESS`, else one that runs on this machine, else a new one.
+            is connected to, else that of `RAY_ADDRESS`, else one that `ray start` started here, else a new one.
         store: the address of a Redis for the limits, if processes beside this run have the same ones. None to share
             them in an actor.
         pack: rows that an actor is given at a time.

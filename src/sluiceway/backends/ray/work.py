@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sluiceway.batch.running import target_of
 from sluiceway.batch.templates import Template
-from sluiceway.layer import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sluiceway.batch.settings import Settings
-    from sluiceway.batch.target import Target
+    from sluiceway.batch.target import Bind, Target
     from sluiceway.sharing.store import SharedStore
 
-Layers: TypeAlias = "Callable[[SharedStore], Layer]"
+Layers: TypeAlias = "Callable[[SharedStore], Bind]"
 """Makes the layers of one actor, with the store that all of them share."""
 
 
@@ -46,7 +45,7 @@ class Work:
             TypeError: `pipeline` returned something else than layers, or what is asked is neither function nor model.
         """
         layers = self.pipeline(store)
-        if not isinstance(layers, Layer):
+        if not callable(layers):
             raise TypeError(f"pipeline must return a Pipeline or another layer, not {type(layers).__name__}")
         template = None if self.template is None else Template(self.template)
         return target_of(self.ask, layers, template, self.argument, self.model_only)

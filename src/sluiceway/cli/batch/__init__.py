@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from sluiceway.batch import retry_dead, run
 from sluiceway.cli.batch.arguments import settings_of, target_of
 from sluiceway.cli.batch.display import display
-from sluiceway.cli.batch.options import asking_options, batch_api_options, running_options, source_options
+from sluiceway.cli.batch.on_ray import OPTIONS, run_on_ray, target_on_ray
+from sluiceway.cli.batch.options import (
+    asking_options,
+    batch_api_options,
+    ray_options,
+    running_options,
+    source_options,
+)
 from sluiceway.cli.batch.summary import exit_code, summary
 from sluiceway.cli.batch.via_batch_api import run_via_batch_api
 from sluiceway.errors import SluicewayError
@@ -48,7 +55,8 @@ def batch_command() -> None:
 @asking_options
 @running_options
 @batch_api_options
-def run_command(source: str, output: str, via: str, **options: Any) -> None:
+@ray_options
+def run_command(source: str, output: str, via: str, engine: str, **options: Any) -> None:
     """Ask about every row of SOURCE and write the answers, a line each, as they come.
 
     SOURCE is JSONL ({"id": "a1", "prompt": "..."}, or messages, or input, or requests of OpenAI's Batch API), CSV, TSV,
@@ -57,8 +65,19 @@ def run_command(source: str, output: str, via: str, **options: Any) -> None:
     """
     reading = {name: options.pop(name) for name in ("format", "id_column", "max_row", "resume", "template")}
     waiting = {name: options.pop(name) for name in ("poll", "enqueued_tokens")}
+    fleet = {name: value for name in OPTIONS if (value := options.pop(name)) is not None}
+    if fleet and engine != "ray":
+        raise click.UsageError(f"--{next(iter(fleet))} is about actors: it needs --engine ray")
     if via == "batch-api":
+        if engine == "ray":
+            raise click.UsageError("--engine ray makes calls: with --via batch-api it is the provider that makes them")
         run_via_batch_api(source, output, {**reading, **waiting}, options)
+    if engine == "ray":
+        _execute(
+            lambda target, settings: run_on_ray(source, output, target, {**reading, **settings, **fleet}),
+            options,
+            target_on_ray,
+        )
     _execute(lambda target, settings: run(source=source, results=output, **target, **reading, **settings), options)
 
 
@@ -75,11 +94,11 @@ def retry_dead_command(results: str, template: str | None, **options: Any) -> No
     _execute(lambda target, settings: retry_dead(results=results, template=template, **target, **settings), options)
 
 
-def _execute(begin: Any, options: dict[str, Any]) -> None:
-    """Run what *begin* returns, show it, and exit with its code."""
+def _execute(begin: Any, options: dict[str, Any], asked: Any = target_of) -> NoReturn:
+    """Run what *begin* returns for what is *asked*, show it, and exit with its code."""
     quiet, alert_exit = options.pop("quiet"), options.pop("alert_exit")
     try:
-        target, settings = target_of(options), settings_of(options)
+        target, settings = asked(options), settings_of(options)
         outcome = asyncio.run(begin(target, {**settings, "watch": display(quiet=quiet)}))
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from None

@@ -10,7 +10,7 @@ import click
 from sluiceway.batch import usual_pipeline
 from sluiceway.batch.usual import CONCURRENCY, TIMEOUT
 
-_LIMITS: Final = ("concurrency", "rpm", "tpm", "timeout", "attempts")
+LIMITS: Final = ("concurrency", "rpm", "tpm", "timeout", "attempts")
 _SETTINGS: Final = (
     "rows_under_way",
     "full_response",
@@ -69,9 +69,9 @@ def _pipeline(options: dict[str, Any]) -> Any:
     if not options["config"]:
         if options["pipeline"]:
             raise click.UsageError("--pipeline names a pipeline of a file: give --config too")
-        given = {name: options[name] for name in _LIMITS if options[name] is not None}
+        given = {name: options[name] for name in LIMITS if options[name] is not None}
         return usual_pipeline(**{"timeout": TIMEOUT, **given})
-    given_beside = [name for name in _LIMITS if options[name] is not None]
+    given_beside = [name for name in LIMITS if options[name] is not None]
     if given_beside:
         raise click.UsageError(f"--{given_beside[0]} is for batches without --config: write it into that file")
     from sluiceway import config  # noqa: PLC0415 - pydantic is loaded where a file is

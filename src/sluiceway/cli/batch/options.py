@@ -53,6 +53,11 @@ asking_options = _options(
     click.option("--concurrency", type=click.IntRange(1), help=f"Calls in flight [{CONCURRENCY}]."),
     click.option("--rpm", type=float, help="Requests per minute."),
     click.option("--tpm", type=float, help="Tokens per minute."),
+    click.option(
+        "--policy",
+        type=click.Choice(["generic", "openai", "azure", "anthropic"]),
+        help="How the provider charges tokens; openai counts max_tokens at the door [generic].",
+    ),
     click.option("--timeout", metavar="DURATION", help=f"Of each attempt [{TIMEOUT}]."),
     click.option("--attempts", type=click.IntRange(1), help="For each row [5]."),
 )
@@ -90,4 +95,18 @@ batch_api_options = _options(
         type=click.IntRange(1),
         help="With batch-api, how many tokens of prompts the account may have under way.",
     ),
+)
+
+ray_options = _options(
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="This process, or actors on Ray: one machine or a cluster.",
+    ),
+    click.option("--actors", type=click.IntRange(1), help="With ray, how many ask, within the same limits [2]."),
+    click.option("--cpus", type=click.FloatRange(0), help="With ray, what is kept free for each [0.5]."),
+    click.option("--address", help="With ray, of the cluster [RAY_ADDRESS, else that of `ray start`, else a new one]."),
+    click.option("--store", metavar="URL", help="With ray, a Redis for limits that others share too."),
 )
