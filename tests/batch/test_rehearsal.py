@@ -1,10 +1,15 @@
 """Rehearsing a batch: the very pipeline on virtual time against the embedded provider's limits."""
 
+import asyncio
+import json
+
 import pytest
 
 from sluiceway import Pipeline, bounded, rate_limited, retry_jitter
+from sluiceway.batch import run, usual_pipeline
 from sluiceway.batch.plan import Asking, SimulatedProvider, rehearse, requests_in
 from sluiceway.batch.sources import open_source
+from sluiceway.simulator import spawn
 from sluiceway.simulator.behaviour import Behaviour
 
 
@@ -17,20 +22,20 @@ def rehearsal(rows, pipeline, **behaviour):
 
 
 def test_an_hour_takes_seconds():
-    """3,000 rows at 50 a minute are an hour, less the burst and with the last answer."""
-    found = rehearsal(3000, Pipeline(retry_jitter(5), rate_limited(rpm=50)), rpm=50, burst=None)
+    """1,200 rows at 20 a minute are an hour, less the burst and with the last answer."""
+    found = rehearsal(1200, Pipeline(retry_jitter(5), rate_limited(rpm=20)), rpm=20, burst=None)
     assert 3600 == pytest.approx(found.seconds, rel=0.001)
-    assert (3000, {}, 0) == (found.answered, found.failed, found.ledger.refused)
+    assert (1200, {}, 0) == (found.answered, found.failed, found.ledger.refused)
     assert found.real_seconds < 60
-    assert 2999 == found.waits["rate_limited"].calls
+    assert 1199 == found.waits["rate_limited"].calls
     assert 950 < found.waits["rate_limited"].deepest < 1000
 
 
 def test_tokens_bind_as_the_provider_counts_them():
     """67 tokens a row, as their usage turns out, though 117 were reserved."""
-    found = rehearsal(2000, Pipeline(rate_limited(rpm=100_000, tpm=67_000)), tpm=67_000)
+    found = rehearsal(1000, Pipeline(rate_limited(rpm=100_000, tpm=33_500)), tpm=33_500)
     assert 120 == pytest.approx(found.seconds, rel=0.03)
-    assert 67 * 2000 == found.ledger.metered_tokens
+    assert 67 * 1000 == found.ledger.metered_tokens
 
 
 def test_a_bound_binds():
@@ -41,10 +46,10 @@ def test_a_bound_binds():
 
 def test_a_provider_that_allows_less_refuses_and_the_pipeline_learns():
     """A limit above the provider's collects refusals; nothing is lost as long as there are attempts."""
-    found = rehearsal(600, Pipeline(retry_jitter(20), rate_limited(rpm=1200)), rpm=600)
-    assert 600 == found.answered + sum(found.failed.values())
+    found = rehearsal(300, Pipeline(retry_jitter(20), rate_limited(rpm=1200)), rpm=600)
+    assert 300 == found.answered + sum(found.failed.values())
     assert found.ledger.refused > 0
-    assert found.seconds > 55
+    assert found.seconds > 25
 
 
 def test_faults_are_met_and_what_fails_is_told_by_name():
@@ -88,3 +93,20 @@ def test_a_request_that_the_provider_cannot_read_is_refused_as_there():
     )
     provider = SimulatedProvider(Behaviour.of(), per_character=True)
     assert {"BadRequestError": 1} == rehearse(Pipeline(bounded(1)), provider, requests).failed
+
+
+@pytest.mark.real
+async def test_a_rehearsal_takes_as_long_as_the_batch_will(tmp_path):
+    """Within 5 %, tokens binding, against the embedded provider in its own process."""
+    settings = {"tpm": 120_000, "burst": "1s", "latency": "100ms..300ms", "answer_tokens": 50, "seed": 1}
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{n:0200d}"}) + "\n" for n in range(160)))
+    parameters = {"max_tokens": 50}
+    requests = requests_in(open_source(path), Asking(model="m", parameters=parameters), None)
+    provider = SimulatedProvider(Behaviour.of(**settings), per_character=True)
+    found = await asyncio.to_thread(rehearse, usual_pipeline(tpm=120_000), provider, requests)
+    async with spawn(**settings) as sim:
+        where = {"base_url": sim.base_url, "api_key": "sim", "parameters": parameters}
+        real = await run("m", path, tmp_path / "answers.jsonl", pipeline=usual_pipeline(tpm=120_000), **where)
+    assert (160, 160) == (found.answered, real.answered)
+    assert real.elapsed == pytest.approx(found.seconds, rel=0.05)

@@ -57,8 +57,9 @@ def test_a_rehearsal_takes_its_time_from_the_virtual_clock(prompts):
 
 def test_the_simulated_provider_can_be_another_than_the_pipeline_expects(prompts):
     """It refuses what is above its limits, and fails as often as it is told to."""
-    settings = ["--provider", "rpm=300", "--provider", 'errors={"500": 0.1}', "--provider", "latency=20ms"]
-    told = planned(prompts, "--model", "m", "--rpm", 1200, "--simulate", *settings)
+    settings = ["rpm=300", "burst=1s", 'errors={"500": 0.1}', "latency=20ms"]
+    words = [word for setting in settings for word in ("--provider", setting)]
+    told = planned(prompts, "--model", "m", "--rpm", 1200, "--simulate", *words)
     assert ", requests: " in told
     assert "answered" in told
 

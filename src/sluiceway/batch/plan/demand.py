@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BadRow
 from sluiceway.batch.questions import question_of
-from sluiceway.batch.sources import Row, Source
+from sluiceway.batch.sources import Row, Source, Unread
 from sluiceway.providers.estimates import Estimate, estimate
 
 if TYPE_CHECKING:
@@ -153,22 +153,30 @@ class Demands:
 async def requests_in(
     source: Source, asking: Asking, counter: TokenCounter | None, limit: int | None = None
 ) -> AsyncIterator[Sized | BadRow]:
-    """Yield the request of each row with its size, or what is wrong with the row; the first *limit* rows at most."""
+    """Yield the request of each row with its size, or what is wrong with the row; the first *limit* rows at most.
+
+    The source is closed at the end.
+    """
     seen = 0
-    async for chunk in source.chunks():
-        for row in chunk:
-            if limit is not None and seen >= limit:
-                return
-            seen += 1
-            if not isinstance(row, Row):
-                yield row.problem
-                continue
-            try:
-                body = asking.request(row.value)
-            except BadRow as problem:
-                yield problem
-                continue
-            yield Sized(body, estimate((), body, counter=counter))
+    try:
+        async for chunk in source.chunks():
+            for row in chunk:
+                if limit is not None and seen >= limit:
+                    return
+                seen += 1
+                yield _sized(row, asking, counter)
+    finally:
+        source.close()
+
+
+def _sized(row: Row | Unread, asking: Asking, counter: TokenCounter | None) -> Sized | BadRow:
+    if isinstance(row, Unread):
+        return row.problem
+    try:
+        body = asking.request(row.value)
+    except BadRow as problem:
+        return problem
+    return Sized(body, estimate((), body, counter=counter))
 
 
 async def demands_of(
