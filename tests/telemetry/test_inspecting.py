@@ -217,10 +217,10 @@ async def test_one_who_hangs_is_left_behind(open_inspection, monkeypatch):
 async def test_a_state_that_cannot_be_told_is_an_error_to_the_asker_alone(open_inspection, monkeypatch, info):
     """500 for who asks, one line in the log."""
 
-    def fails():
+    async def fails():
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(open_inspection, "state", fails)
+    monkeypatch.setattr(open_inspection._overview, "state_between_others", fails)
     status, _, body = await get(open_inspection.port, "/state")
     assert (500, {"error": "the log tells what went wrong"}) == (status, body)
     assert 1 == len(info.records)

@@ -21,6 +21,7 @@ from sluiceway import (
     routed,
     telemetry,
 )
+from sluiceway.layers.bounded import BoundSnapshot
 from sluiceway.telemetry import metrics, seen
 from sluiceway.telemetry.levels import Level, levels_of
 from sluiceway.testing.openai_shapes import completion, openai_error
@@ -117,6 +118,22 @@ async def test_deployments_have_levels_of_their_own(collected):
     )
 
 
+async def test_a_layer_that_many_share_is_asked_once_in_a_look(collected):
+    """A limit with a thousand keys behind a hundred functions is read once, and shown for each of them."""
+    asked = []
+
+    class Counting(Passing):
+        def snapshot(self):
+            asked.append(self)
+            return BoundSnapshot(None, 1, 2, 0)
+
+    shared = Counting()
+    for name in ("one", "two", "three"):
+        await Pipeline(shared, name=name)(answer)()
+    assert 3 == len(collected.points("concurrency.limit"))
+    assert [shared] == asked
+
+
 async def test_a_layer_that_cannot_tell_is_passed_over(collected, info):
     """Its neighbours are shown all the same, and the log says once whose snapshot failed."""
 
@@ -156,7 +173,7 @@ def test_of_budgets_the_key_with_the_least_share_left_is_shown():
     unit = {"sluiceway.budget.unit": "usd"}
     expected = [Level("budget.limit", 1000, unit), Level("budget.left", 10, unit)]
     for shots in ((Shot(1000, 10), Shot(10, 5)), (Shot(10, 5), Shot(1000, 10))):
-        assert expected == list(levels_of(shots, {}))
+        assert expected == levels_of(shots)
 
 
 # ------------------------------------------------------------------ from another thread
@@ -198,6 +215,21 @@ async def test_a_loop_that_is_blocked_does_not_block_the_scraper(monkeypatch):
     assert done.wait(20)  # which blocks this loop
     thread.join()
     assert [thread.ident] == found
+
+
+@pytest.mark.real
+async def test_a_blocked_loop_is_waited_for_once_and_not_for_each_function(collected, monkeypatch):
+    """A scraper gives up after its timeout: patience is for the loop, however many functions run in it."""
+    waits = []
+    monkeypatch.setattr(seen, "in_loop", lambda loop, look: [waits.append(loop), look()][1])
+    for name in ("one", "two", "three"):
+        await Pipeline(bounded(2), name=name)(_soon)()
+    assert 3 == len(collected.points("concurrency.limit"))
+    assert [asyncio.get_running_loop()] == waits
+
+
+async def _soon():
+    return None
 
 
 @pytest.mark.real

@@ -377,3 +377,12 @@ def test_a_snapshot_is_frozen_and_ready_for_json(statistics, fed):
         stats.by_model["cheap"] = None
     with pytest.raises(AttributeError):
         stats.calls = 2
+
+
+def test_the_whole_can_be_had_without_its_parts(statistics, fed, clock):
+    """Who looks every second at thousands of tenants wants the sums alone: they are the same."""
+    fed(model="cheap", tenant="acme").begin_attempt().end_attempt(usage=USAGE).finish()
+    whole, sums = statistics.snapshot(clock.now), statistics.snapshot(clock.now, parts=False)
+    assert ({"cheap"}, {"acme"}) == (set(whole.by_model), set(whole.by_tenant))
+    assert ({}, {}) == (sums.by_model, sums.by_tenant)
+    assert (whole.calls, whole.tokens, whole.cost) == (sums.calls, sums.tokens, sums.cost)

@@ -2,7 +2,7 @@
 
 `h11`, which openai's transport brings along, reads the requests; sockets are asyncio's. No server framework is needed
 for two addresses, and none may be there: aiohttp is an extra. It runs in the application's own event loop, since layers
-are no business of other threads, and an answer is made in one go, which takes a millisecond or two.
+are no business of other threads, and goes on with the calls' own work after each function that it tells of.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Inspection:
             request = await _request(connection, reader)
             if request is None:
                 return
-            status, body = self._answer(request)
+            status, body = await self._answer(request)
         except h11.RemoteProtocolError:
             status, body = 400, {"error": "this is no HTTP request that is understood here"}
         except Exception as error:  # noqa: BLE001 - who looks must not disturb what he looks at
@@ -142,7 +142,7 @@ class Inspection:
         writer.write(out)
         await writer.drain()
 
-    def _answer(self, request: h11.Request) -> tuple[int, dict[str, Any]]:
+    async def _answer(self, request: h11.Request) -> tuple[int, dict[str, Any]]:
         named = next((value.decode("latin-1") for name, value in request.headers if name == b"host"), "")
         if _host(named) not in _HOSTS:  # a page of somebody else's, under a name that he points at this machine
             return 403, {"error": "only 127.0.0.1 and localhost are served here"}
@@ -150,7 +150,7 @@ class Inspection:
             return 405, {"error": "only GET is served here"}
         path = unquote(urlsplit(request.target.decode("latin-1")).path)
         if path in {"/", "/state"}:
-            return 200, self.state()
+            return 200, await self._overview.state_between_others()
         if path.startswith("/calls/"):
             try:
                 return 200, self.explain(path.removeprefix("/calls/")).to_dict()

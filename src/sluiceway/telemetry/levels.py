@@ -53,45 +53,49 @@ class Levels:
         return self._found.get(gauge, [])
 
     def _look(self) -> Iterator[Level]:
-        for found in self._seen.read(_levels):
+        looked: dict[int, list[Level] | None] = {}
+
+        def look(name: str, layers: tuple[Any, ...]) -> list[Level]:
+            return list(_labelled(name, layers, looked))
+
+        for found in self._seen.read(look):
             yield from found
 
 
-def _levels(name: str, layers: tuple[Any, ...]) -> list[Level]:
-    found: list[Level] = []
-    for each in held(layers):
+def _labelled(name: str, layers: tuple[Any, ...], looked: dict[int, list[Level] | None]) -> Iterator[Level]:
+    for each in held(layers, levels_of, looked):
         labels = {names.CALL_NAME: name, names.LAYER: each.layer}
         if each.deployment is not None:
             labels[names.DEPLOYMENT] = each.deployment
-        found += levels_of(each.snapshot, labels)
-    return found
+        for level in each.shown:
+            yield Level(level.gauge, level.value, {**labels, **level.labels})
 
 
-def levels_of(snapshot: Any, labels: dict[str, str]) -> Iterator[Level]:
+def levels_of(snapshot: Any) -> list[Level]:
     """Return the levels that *snapshot*, a layer's own, tells; of keys the tightest, and together those that wait.
 
     Whatever has the fields of our snapshots is read as such: `limit` with `waiting`, `in_flight`, `available`, `left`
     or `state`.
     """
     shots = snapshot if isinstance(snapshot, tuple) else (snapshot,)
+    found: list[Level] = []
     queues = [shot.waiting for shot in shots if hasattr(shot, "waiting") and hasattr(shot, "limit")]
     if queues:
-        yield Level("queue.depth", sum(queues), labels)
+        found.append(Level("queue.depth", sum(queues), {}))
     bounds = [shot for shot in shots if hasattr(shot, "in_flight") and isinstance(getattr(shot, "limit", None), int)]
     if bounds:
         fullest = max(bounds, key=lambda shot: shot.in_flight / max(1, shot.limit))
-        yield Level("concurrency.limit", fullest.limit, labels)
-        yield Level("concurrency.in_flight", fullest.in_flight, labels)
-    yield from _tightest(shots, "available", names.LIMIT, ("rate_limit.limit", "rate_limit.available"), labels)
-    yield from _tightest(shots, "left", names.BUDGET_UNIT, ("budget.limit", "budget.left"), labels)
+        found.append(Level("concurrency.limit", fullest.limit, {}))
+        found.append(Level("concurrency.in_flight", fullest.in_flight, {}))
+    found += _tightest(shots, "available", names.LIMIT, ("rate_limit.limit", "rate_limit.available"))
+    found += _tightest(shots, "left", names.BUDGET_UNIT, ("budget.limit", "budget.left"))
     states = [STATES.get(shot.state, -1) for shot in shots if isinstance(getattr(shot, "state", None), str)]
     if states:
-        yield Level("circuit_breaker.state", max(states), labels)
+        found.append(Level("circuit_breaker.state", max(states), {}))
+    return found
 
 
-def _tightest(
-    shots: tuple[Any, ...], left: str, label: str, gauges: tuple[str, str], labels: dict[str, str]
-) -> Iterator[Level]:
+def _tightest(shots: tuple[Any, ...], left: str, label: str, gauges: tuple[str, str]) -> Iterator[Level]:
     """Return limit and rest by name, of the key that has least *left* of it."""
     found: dict[str, tuple[float, float]] = {}
     for shot in shots:
@@ -104,4 +108,4 @@ def _tightest(
                 found[name] = (limit, rest[name])
     for name, values in found.items():
         for gauge, value in zip(gauges, values, strict=True):
-            yield Level(gauge, value, {**labels, label: name})
+            yield Level(gauge, value, {label: name})

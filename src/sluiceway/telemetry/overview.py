@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from .showing import states
 from .statistics import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sluiceway.call import Call
     from sluiceway.events import Event
@@ -126,21 +127,39 @@ class Overview:
 
     def state(self) -> dict[str, Any]:
         """Return everything in dicts and lists that `json.dumps` takes."""
-        every = self._seen.layers()
-        paces = {name: each.pace.a_minute(each.now()) for name, each in self._counted.items()}
+        return self._told(list(self._calls()))
+
+    async def state_between_others(self) -> dict[str, Any]:
+        """Return the same, with a pause for others on the event loop after each function."""
+        calls = []
+        for call in self._calls():
+            calls.append(call)
+            await asyncio.sleep(0)
+        return self._told(calls)
+
+    def _told(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
             "at": time.time(),
             "seconds": time.monotonic() - self._since,
-            "calls": [
-                {**_figures(name, each, paces[name]), "layers": _layers(layers, every, paces)}
-                for name, layers in every
-                if (each := self._counted.get(name)) is not None
-            ],
+            "calls": calls,
             "errors": list(reversed(self._errors)),
             "slowest": [_brief(each) for each in self.memory.slowest(_SHOWN)],
             "recent": [_brief(each) for each in self.memory.recent(_SHOWN)],
         }
+
+    def _calls(self) -> Iterator[dict[str, Any]]:
+        paces = {name: each.pace.a_minute(each.now()) for name, each in self._counted.items()}
+        known = [(name, layers) for name, layers in self._seen.layers() if name in paces]
+        through: dict[int, list[float]] = {}
+        for name, layers in known:
+            for layer in layers:
+                sent = through.setdefault(id(layer), [0.0, 0.0])
+                sent[0] += paces[name].requests
+                sent[1] += paces[name].tokens
+        looked: dict[int, tuple[int, list[dict[str, Any]]] | None] = {}
+        for name, layers in known:
+            yield {**_figures(name, self._counted[name], paces[name]), "layers": _layers(layers, through, looked)}
 
     def close(self) -> None:
         """Count nothing more, and forget the calls; a second time does nothing."""
@@ -150,7 +169,7 @@ class Overview:
 
 
 def _figures(name: str, counted: _Counted, pace: Sent) -> dict[str, Any]:
-    stats = counted.statistics.snapshot(counted.now())
+    stats = counted.statistics.snapshot(counted.now(), parts=False)
     return {
         "name": name,
         "calls": stats.calls,
@@ -178,24 +197,29 @@ def _percentiles(latency: Latency) -> dict[str, float | None]:
 
 
 def _layers(
-    layers: tuple[Any, ...], every: list[tuple[str, tuple[Any, ...]]], paces: dict[str, Sent]
+    layers: tuple[Any, ...],
+    through: dict[int, list[float]],
+    looked: dict[int, tuple[int, list[dict[str, Any]]] | None],
 ) -> list[dict[str, Any]]:
-    """Return the state of each of *layers*, and at what pace all functions that share it send."""
-    return [
-        {
-            "layer": each.layer,
-            "deployment": each.deployment,
-            "keys": len(each.snapshot) if isinstance(each.snapshot, tuple) else 1,
-            "per_minute": _sent_through(each.source, every, paces) if each.deployment is None else None,
-            "states": states(each.snapshot),
-        }
-        for each in held(layers)
-    ]
+    """Return the state of each of *layers*, and at what pace all functions that share it send *through* it."""
+    found = []
+    for each in held(layers, _keys_and_states, looked):
+        pace = through.get(id(each.source))
+        keys, its = each.shown
+        found.append(
+            {
+                "layer": each.layer,
+                "deployment": each.deployment,
+                "keys": keys,
+                "per_minute": None if pace is None else {"requests": pace[0], "tokens": pace[1]},
+                "states": its,
+            }
+        )
+    return found
 
 
-def _sent_through(layer: Any, every: list[tuple[str, tuple[Any, ...]]], paces: dict[str, Sent]) -> dict[str, float]:
-    sharing = [paces[name] for name, theirs in every if name in paces and any(each is layer for each in theirs)]
-    return {"requests": sum(each.requests for each in sharing), "tokens": sum(each.tokens for each in sharing)}
+def _keys_and_states(snapshot: Any) -> tuple[int, list[dict[str, Any]]]:
+    return len(snapshot) if isinstance(snapshot, tuple) else 1, states(snapshot)
 
 
 def _brief(call: Explanation) -> dict[str, Any]:

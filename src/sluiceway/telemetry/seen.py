@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from weakref import ref
 
 from .logs import broken
@@ -22,19 +23,19 @@ PATIENCE: Final = 0.5
 """Seconds that a thread waits for an event loop that is busy, before it looks all the same."""
 
 
-class Held(NamedTuple):
+class Held(NamedTuple, Generic[T]):
     """What one layer of a pipeline holds.
 
     Attributes:
         layer: its name; a name's second layer is `"name 2"`.
         deployment: where it stands inside a `routed`; None outside of one.
-        snapshot: the layer's own; a tuple where it has keys.
+        shown: what was made of its snapshot.
         source: the layer itself.
     """
 
     layer: str
     deployment: str | None
-    snapshot: Any
+    shown: T
     source: Any
 
 
@@ -59,11 +60,18 @@ class Seen:
         return [(name, layers) for name, (layers, _) in list(self._known.items())]
 
     def read(self, look: Callable[[str, tuple[Any, ...]], T]) -> list[T]:
-        """Return what *look* says of every name and its layers, looking from inside their event loop."""
-        found = []
+        """Return what *look* says of every name and its layers, looking once from inside each event loop."""
+        by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[str, tuple[Any, ...]]]] = {}
         for name, (layers, loop) in list(self._known.items()):
-            found.append(in_loop(loop(), lambda name=name, layers=layers: look(name, layers)))  # type: ignore[misc]
+            by_loop.setdefault(loop(), []).append((name, layers))
+        found: list[T] = []
+        for each, known in by_loop.items():
+            found += in_loop(each, partial(_look_at, known, look))
         return found
+
+
+def _look_at(known: list[tuple[str, tuple[Any, ...]]], look: Callable[[str, tuple[Any, ...]], T]) -> list[T]:
+    return [look(name, layers) for name, layers in known]
 
 
 def in_loop(loop: asyncio.AbstractEventLoop | None, look: Callable[[], T]) -> T:
@@ -92,21 +100,36 @@ def in_loop(loop: asyncio.AbstractEventLoop | None, look: Callable[[], T]) -> T:
         return look()
 
 
-def held(layers: Iterable[Any], deployment: str | None = None) -> Iterator[Held]:
+def held(
+    layers: Iterable[Any], show: Callable[[Any], T], looked: dict[int, T | None], deployment: str | None = None
+) -> Iterator[Held[T]]:
     """Return what each of *layers* holds that has a snapshot, those inside of deployments too.
 
     A layer whose snapshot fails is passed over, told once: it is somebody's own, or was looked at while it was busy.
+
+    Args:
+        layers: of a pipeline, outermost first.
+        show: makes something of a snapshot.
+        looked: what *show* made, by the layer's identity: a layer that many functions share is asked once in a look.
+        deployment: where the layers stand.
     """
     counts: dict[str, int] = {}
     for layer in layers:
         name = layer.name
         counts[name] = number = counts.get(name, 0) + 1
-        try:
-            shot = layer.snapshot()
-        except Exception as error:  # noqa: BLE001 - as above
-            broken(layer.snapshot, error)
-            continue
-        if shot is not None:
-            yield Held(name if number == 1 else f"{name} {number}", deployment, shot, layer)
+        if id(layer) not in looked:
+            looked[id(layer)] = _look(layer, show)
+        shown = looked[id(layer)]
+        if shown is not None:
+            yield Held(name if number == 1 else f"{name} {number}", deployment, shown, layer)
         for inner, its in layer.branches().items():
-            yield from held(its, inner)
+            yield from held(its, show, looked, inner)
+
+
+def _look(layer: Any, show: Callable[[Any], T]) -> T | None:
+    try:
+        shot = layer.snapshot()
+        return None if shot is None else show(shot)
+    except Exception as error:  # noqa: BLE001 - see `held`
+        broken(layer.snapshot, error)
+        return None

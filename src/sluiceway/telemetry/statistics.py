@@ -147,8 +147,11 @@ class Statistics:
         """Count *event*; kinds of events that say nothing countable are passed over."""
         self._handlers[type(event)](event)
 
-    def snapshot(self, now: float) -> Stats:
-        """Return what was counted until *now*, in seconds of the loop's clock."""
+    def snapshot(self, now: float, *, parts: bool = True) -> Stats:
+        """Return what was counted until *now*, in seconds of the loop's clock.
+
+        Without *parts* `by_model` and `by_tenant` stay empty: a thousand tenants take a third of a second.
+        """
         now = max(now, self.last_at)
         elapsed = now - self._started_at
         bad, seen = self.last_minute.seen(now)
@@ -173,8 +176,8 @@ class Statistics:
             errors=MappingProxyType(dict(self._errors.most_common())),
             attempt_errors=MappingProxyType(dict(self._attempt_errors.most_common())),
             refusals=MappingProxyType(dict(self._refusals.most_common())),
-            by_model=MappingProxyType(self._models.figures()),
-            by_tenant=MappingProxyType(self._tenants.figures()),
+            by_model=MappingProxyType(self._models.figures() if parts else {}),
+            by_tenant=MappingProxyType(self._tenants.figures() if parts else {}),
         )
 
     # ------------------------------------------------------------------ one event each
