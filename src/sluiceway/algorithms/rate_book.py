@@ -17,6 +17,7 @@ WINDOW: Final = 1
 
 _SEEN: Final = 10.0  # seconds after which a worker that says nothing counts no more
 _AHEAD: Final = 5.0  # seconds; nothing is promised for later, since who was promised it may be gone by then
+_AWAY: Final = 10.0  # seconds after which one who comes back begins another return of all
 _TRIES: Final = 32  # entries of a log among which a correction is spread
 
 
@@ -36,17 +37,18 @@ class RateBook:
     promise nothing from what grew meanwhile); `horizon`; `bye`.
 
     Answer: `now`; `workers`; `short` (how many wait); `paused` seconds; `levels`; `again` (ask once more after so many
-    seconds; -1 for no need); `grants` (``[count, seconds from now, index of the call, -1 for more]``).
+    seconds; -1 for no need); `back` (seconds since the first came back after the store was away, 10 at the most);
+    `grants` (``[count, seconds from now, index of the call, -1 for more]``).
     """
 
-    __slots__ = ("_at", "_fresh", "_logs", "_next", "_seen", "_short", "_told", "_until", "levels")
+    __slots__ = ("_at", "_back_at", "_fresh", "_logs", "_next", "_seen", "_short", "_told", "_until", "levels")
 
     def __init__(self) -> None:
         self._fresh = True
         self.levels: list[float] = []
         self._logs: list[_Log] = []
         self._next: list[float] = []
-        self._at = self._told = self._until = -math.inf
+        self._at = self._told = self._until = self._back_at = -math.inf
         self._seen: dict[str, float] = {}
         self._short: dict[str, float] = {}
 
@@ -54,6 +56,8 @@ class RateBook:
         """Answer *ask* at *now*, in seconds of the store's own clock."""
         specs: Sequence[Sequence[float]] = ask["specs"]
         idle = self._advance(specs, now, ask["lag"], resume=ask["resume"])
+        if ask["resume"] and now - self._back_at > _AWAY:
+            self._back_at = now
         self._heed(specs, ask, now)
         workers, short = self._count(ask, specs, now)
         grants: list[list[float]] = []
@@ -73,6 +77,7 @@ class RateBook:
             "paused": max(0.0, self._until - now),
             "levels": left,
             "again": again,
+            "back": min(_AWAY, now - self._back_at),
             "grants": grants,
         }
 
@@ -220,6 +225,7 @@ class RateBook:
     def _shift(self, delta: float) -> None:
         self._at += delta
         self._until += delta
+        self._back_at += delta
         self._next = [each + delta for each in self._next]
         for log in self._logs:
             log.shift(delta)

@@ -69,24 +69,26 @@ class Notes(Feeder):
 
     async def _exchange(self, saying: dict[str, Any] | None, *, bye: bool = False) -> None:
         before = self._version
+        assert self.line is not None
+        text = None if saying is None else json.dumps({**saying, "by": self.line.id})  # two may say the same
         answer = await self.ask(
             {
                 "numbers": list(self.numbers()),
                 "ttl": self.store.lease,
-                "text": None if saying is None else json.dumps(saying),
+                "text": text,
                 "version": before,
                 "keep": self._keep,
                 "bye": bye,
             }
         )
         self._version = int(answer["version"])
-        mine = saying is not None and self._version == before + 1 and answer["text"] == json.dumps(saying)
+        mine = text is not None and self._version == before + 1 and answer["text"] == text
         if answer["others"]:
             self.others(answer["others"])
         else:
             self.alone()
-        if mine:
-            self.written(answer["age"])
+        if mine and saying is not None:
+            self.written(saying)
         elif self._version != before and answer["text"]:
             self.heard(json.loads(answer["text"]), answer["age"])
 
@@ -115,5 +117,5 @@ class Notes(Feeder):
     def heard(self, text: dict[str, Any], age: float) -> None:
         """Hear what somebody wrote *age* seconds ago."""
 
-    def written(self, age: float) -> None:
-        """What was to be said stands."""
+    def written(self, text: dict[str, Any]) -> None:
+        """*text*, which was to be said, stands."""

@@ -79,9 +79,9 @@ class SharedCircuit(Notes):
         """Whether *text* is still to be said: not that we probe, if another does."""
         return text["state"] != "half_open" or (self._now() >= self._prober_until and self._circuit.state == "open")
 
-    def written(self, age: float) -> None:  # noqa: ARG002 - it was just now
+    def written(self, text: dict[str, Any]) -> None:
         """What we said stands: if it was that we probe, we do."""
-        self._circuit.leads = self._circuit.state == "open"
+        self._circuit.leads = text["state"] == "half_open" and self._circuit.state == "open"
 
     def heard(self, text: dict[str, Any], age: float) -> None:
         """Follow what another process wrote."""

@@ -30,6 +30,8 @@ _GRANULES: Final = 1440
 _PACE: Final = 0.05
 _AWAY: Final = 0.05  # seconds between two turns of our own book
 _FAR: Final = -1e18
+_LOOK: Final = 0.25  # seconds between two looks at whether the store is back
+_GRACE: Final = 3.0  # seconds in which everybody has looked, more than the longest pause between two tries
 
 
 def book_specs(limits: Sequence[Limit], *, exact: bool, burst: float, margin: float, block: float) -> list[list[float]]:
@@ -74,7 +76,7 @@ class SharedRate(Feeder):
         lag: float,
     ) -> None:
         super().__init__(store, key)
-        self._settings = {"exact": exact, "burst": burst, "margin": margin}
+        self._settings: Any = {"exact": exact, "burst": burst, "margin": margin}
         self._exact = exact
         self._lag = lag
         self.pool = LeasedPool([limit for limit, _, _ in limits], margin if exact else math.inf, self._hungry)
@@ -82,6 +84,8 @@ class SharedRate(Feeder):
         self.resize(limits)
         self._own: RateBook | None = None  # while the store is away
         self._resume = False
+        self._parts = 1  # of how many we are one, then
+        self._look_at = -math.inf
         self._speed = 0.0  # permits a second that go, smoothed
         self._seen = (-math.inf, 0.0)  # when, and how much was used then
         self._share = [0.0 for _ in limits]
@@ -91,7 +95,8 @@ class SharedRate(Feeder):
 
     def resize(self, limits: Sequence[Limit]) -> None:
         """Take other limits; who waits and what is held stays."""
-        self._specs = book_specs(limits, block=self.store.block, **self._settings)  # type: ignore[arg-type]
+        self._limits = tuple(limits)
+        self._specs = book_specs(limits, block=self.store.block, **self._settings)
 
     def _hungry(self) -> None:
         """The pool ran short, or has something to tell."""
@@ -122,14 +127,16 @@ class SharedRate(Feeder):
         self._deaf_until = -math.inf
         if answer is None:  # closed or open, and away
             return self._nothing(now)
-        if self._own is not None and self.line is not None and self.line.away:
+        if self._own is not None:
             again: float = max(_AWAY, answer["again"])
             self._deaf_until = now + _AWAY
             return min(again, 1.0)
         if answer["again"] >= 0.0:
             self._deaf_until = now + max(_SOON, answer["again"])
             return self._deaf_until - now
-        return 0.0 if self._pending else self._pause(now, calls, pool.last_due() - lead)
+        if self._pending or (calls and not self.store.block and pool.last_due() <= now):
+            return 0.0
+        return self._pause(now, calls, pool.last_due() - lead)
 
     def _pause(self, now: float, calls: Sequence[Any], due: float) -> float:
         """Return how long to sleep: until more is to be asked for, or something is to be told."""
@@ -232,7 +239,7 @@ class SharedRate(Feeder):
         assert line is not None
         changes, pool.changes = pool.changes, []
         question = {
-            "specs": self._specs,
+            "specs": self._specs_now(),
             "lag": self._lag,
             "calls": calls,
             "must": must,
@@ -240,10 +247,13 @@ class SharedRate(Feeder):
             "held": pool.held(),
             "learn": self._learnt(now),
             "pause": max(0.0, pool.pause_asked - now),
-            "resume": self._resume,
+            "resume": False,
             "horizon": self._horizon(),
             "bye": bye,
         }
+        if self._own is not None and not await self._back(question, now):
+            return self._stand_in(question, changes)
+        question["resume"] = self._resume
         offset = line.offset
         stamped = [[at - offset if offset < math.inf else 0.0, deltas] for at, deltas in changes]
         try:
@@ -255,9 +265,35 @@ class SharedRate(Feeder):
         self._deliver(answer, calls, ahead, min(self._now(), answer["now"] + line.offset))
         return answer
 
+    async def _back(self, question: dict[str, Any], now: float) -> bool:
+        """Whether the store can be relied on again.
+
+        It must have been there for so long that everybody has noticed, and all must go back to it at once: who did so
+        first would have all of it, while the others still go on with their parts.
+        """
+        line = self.line
+        assert line is not None
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK
+        try:
+            answer = await self.ask({**question, "calls": [], "more": [], "changes": [], "resume": True})
+        except StoreAwayError:
+            return False
+        since: float = answer["back"]
+        self._look_at = now + min(_LOOK, max(0.0, _GRACE - since))
+        return since >= _GRACE
+
     @property
     def _logs(self) -> bool:
         return any(spec[0] == WINDOW for spec in self._specs)
+
+    def _specs_now(self) -> list[list[float]]:
+        """Return the limits; where the store is slow, and blocks so much larger, with less of a burst."""
+        horizon = self._horizon()
+        if horizon <= self.store.block:
+            return self._specs
+        return book_specs(self._limits, block=horizon, **self._settings)
 
     def _learnt(self, now: float) -> list[list[float]]:
         learnt, self.pool.learnt = self.pool.learnt, {}
@@ -280,6 +316,8 @@ class SharedRate(Feeder):
             return None
         if self._own is None:
             self._own = RateBook()
+            self._parts = self.workers
+            self._look_at = -math.inf
             question["resume"] = True
         question["specs"] = [self._part(spec) for spec in self._specs]
         answer = self._own.exchange({**question, "id": "", "changes": changes}, now)
@@ -290,7 +328,7 @@ class SharedRate(Feeder):
     def _part(self, spec: list[float]) -> list[float]:
         """Return *spec* as one of all workers has it."""
         kind, limit, window, room, interval, slack = spec
-        n = self.workers
+        n = self._parts
         return [kind, limit / n, window, max(1.0, room / n) if kind == BUCKET else room, interval * n, slack]
 
     def _deliver(self, answer: dict[str, Any], calls: list[list[Any]], ahead: list[Any], at: float) -> None:

@@ -3,23 +3,24 @@
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local EPSILON, SEEN, AHEAD, TRIES = 1e-9, 10, 5, 32
+local EPSILON, SEEN, AHEAD, TRIES, AWAY = 1e-9, 10, 5, 32, 10
 local specs, lag, horizon = ask.specs, ask.lag, ask.horizon
 local n = #specs
 
 local function text(x) return string.format('%.17g', x) end
 
 -- ---------------------------------------------------------------- state
-local names = {'told', 'at', 'until_'}
-for i = 1, n do names[3 + i] = 'v' .. i end          -- a bucket's level, what a log has used
-for i = 1, n do names[3 + n + i] = 'n' .. i end      -- when the next permit may pass, by pace
+local names = {'told', 'at', 'until_', 'back'}
+for i = 1, n do names[4 + i] = 'v' .. i end          -- a bucket's level, what a log has used
+for i = 1, n do names[4 + n + i] = 'n' .. i end      -- when the next permit may pass, by pace
 local kept = redis.call('HMGET', KEYS[1], unpack(names))
 local told, at, until_ = tonumber(kept[1] or nil), tonumber(kept[2] or nil), tonumber(kept[3] or nil)
+local back = tonumber(kept[4] or nil) or 0
 local value, next_ = {}, {}
 local fresh = told == nil
 for i = 1, n do
-  value[i] = tonumber(kept[3 + i] or nil)
-  next_[i] = tonumber(kept[3 + n + i] or nil) or 0
+  value[i] = tonumber(kept[4 + i] or nil)
+  next_[i] = tonumber(kept[4 + n + i] or nil) or 0
   if value[i] == nil then fresh = true end
 end
 
@@ -27,7 +28,7 @@ local function stamps_key(i) return KEYS[2 + 2 * i] end
 local function costs_key(i) return KEYS[3 + 2 * i] end
 
 local function shift(delta)
-  at, until_ = at + delta, until_ + delta
+  at, until_, back = at + delta, until_ + delta, back + delta
   for i = 1, n do
     next_[i] = next_[i] + delta
     if specs[i][1] == 1 then
@@ -97,6 +98,7 @@ if fresh then
 elseif now < told then
   shift(now - told)
 end
+if ask.resume and now - back > AWAY then back = now end
 local elapsed = now - at
 local idle = lag > 0 and elapsed >= lag
 for i = 1, n do
@@ -240,7 +242,7 @@ if not ask.bye then
 end
 
 -- ---------------------------------------------------------------- and back into the book
-local fields = {'told', text(now), 'at', text(at), 'until_', text(until_)}
+local fields = {'told', text(now), 'at', text(at), 'until_', text(until_), 'back', text(back)}
 local longest, left = 60, {}
 for i = 1, n do
   fields[#fields + 1], fields[#fields + 2] = 'v' .. i, text(value[i])
@@ -252,5 +254,6 @@ redis.call('HSET', KEYS[1], unpack(fields))
 local ttl = math.ceil(longest + ahead + math.max(0, until_ - now))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
 return {text(now), cjson.encode({
-  workers = workers, short = short, paused = math.max(0, until_ - now), levels = left, again = again, grants = grants
+  workers = workers, short = short, paused = math.max(0, until_ - now), levels = left, again = again,
+  back = math.min(AWAY, now - back), grants = grants
 })}

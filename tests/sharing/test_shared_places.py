@@ -1,0 +1,198 @@
+"""bounded(store=) and rate_limited(in_flight=, store=): places for several workers, on virtual time."""
+
+import asyncio
+
+import pytest
+
+from sluiceway.backends.memory import MemoryServer, MemoryStore
+from sluiceway.errors import BoundExceeded
+from sluiceway.layers.bounded import bounded
+from sluiceway.layers.rate_limited import rate_limited
+from sluiceway.testing import ScriptedProvider
+
+
+class Mortal(MemoryStore):
+    """A store of a worker that can die: from then on nothing that it says arrives."""
+
+    dead = False
+
+    async def send(self, line, kind, key, ask):
+        if self.dead:
+            await asyncio.sleep(3600)
+        return await super().send(line, kind, key, ask)
+
+
+class Crew:
+    """Workers on one bound; how many are inside, and how many were."""
+
+    def __init__(self, server, limit, **settings):
+        self.server, self.limit, self.settings = server, limit, settings
+        self.inside = self.peak = 0
+        self.done = {}
+        self.tasks = []
+        self.stores = []
+
+    def worker(self, name, *, callers=20, latency=0.5):
+        store = Mortal(self.server, **self.settings)
+        self.stores.append(store)
+        bound = bounded(self.limit, store=store)
+        self.done[name] = 0
+
+        @bound
+        async def ask():
+            self.inside += 1
+            self.peak = max(self.peak, self.inside)
+            try:
+                await asyncio.sleep(latency)
+                self.done[name] += 1
+            finally:
+                self.inside -= 1
+
+        async def one():
+            while True:
+                await ask()
+
+        tasks = [asyncio.create_task(one()) for _ in range(callers)]
+        self.tasks += tasks
+        return bound, store, tasks
+
+    async def end(self):
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for store in self.stores:
+            if not store.dead:
+                await store.aclose()
+
+
+@pytest.fixture
+def server():
+    return MemoryServer("2ms")
+
+
+async def test_no_more_calls_are_in_flight_than_there_are_places(server):
+    """Of all workers together; all places are used, and each worker has its part."""
+    crew = Crew(server, 12)
+    for name in "abc":
+        crew.worker(name)
+    await asyncio.sleep(20)
+    await crew.end()
+    assert 12 == crew.peak
+    assert sum(crew.done.values()) >= 0.93 * 12 * 40
+    assert all(count >= 0.8 * 160 for count in crew.done.values())
+
+
+async def test_places_that_one_worker_does_not_need_are_for_the_others(server):
+    """One call at a time here, all that is left there."""
+    crew = Crew(server, 10)
+    crew.worker("modest", callers=1)
+    crew.worker("busy")
+    await asyncio.sleep(20)
+    await crew.end()
+    assert crew.done["modest"] >= 36
+    assert crew.done["busy"] >= 0.75 * 9 * 40
+    assert crew.peak <= 10
+
+
+async def test_fewer_places_than_workers_go_round(server):
+    """No worker starves."""
+    crew = Crew(server, 2)
+    for name in "abcde":
+        crew.worker(name, callers=3)
+    await asyncio.sleep(60)
+    await crew.end()
+    assert crew.peak <= 2
+    assert all(count > 0.5 * 2 * 120 / 5 * 0.8 for count in crew.done.values())
+
+
+async def test_a_dead_process_frees_its_places_after_its_lease(server):
+    """Nobody gets them before, since its calls may still be running at the provider."""
+    crew = Crew(server, 10, lease="5s", timeout="1s")
+    _, store, tasks = crew.worker("dead")
+    await asyncio.sleep(3)
+    store.dead = True
+    for task in tasks:
+        task.cancel()
+    _, living, _ = crew.worker("living")
+    await asyncio.sleep(3)
+    assert crew.done["living"] == 0
+    await asyncio.sleep(5)
+    assert crew.done["living"] >= 20
+    assert crew.inside == 10
+    await crew.end()
+    assert living.server.asked
+
+
+async def test_a_long_call_keeps_its_place(server):
+    """The lease is renewed as long as the call runs."""
+    crew = Crew(server, 1, lease="2s", timeout="500ms")
+    crew.worker("long", callers=1, latency=60)
+    await asyncio.sleep(1)
+    crew.worker("next", callers=1)
+    await asyncio.sleep(50)
+    assert (1, 0) == (crew.peak, crew.done["next"])
+    await asyncio.sleep(15)
+    assert crew.done["next"] > 0
+    await crew.end()
+
+
+async def test_nothing_runs_when_nothing_is_left_to_do(server):
+    """The task ends by itself, and the places are free."""
+    bound = bounded(5, store=MemoryStore(server))
+    await asyncio.gather(*[bound(ScriptedProvider(1, latency=0.2))() for _ in range(12)])
+    await asyncio.sleep(5)
+    asked = server.asked
+    await asyncio.sleep(20)
+    assert asked == server.asked
+    assert 1 == len(asyncio.all_tasks())
+    other = bounded(5, store=MemoryStore(server), max_wait=0)
+    await asyncio.gather(*[other(ScriptedProvider(1, latency=0.2))() for _ in range(5)])
+
+
+async def test_max_wait_0_asks_the_store_and_refuses_then(server):
+    """All places are taken elsewhere."""
+    crew = Crew(server, 2)
+    crew.worker("a", latency=30)
+    await asyncio.sleep(1)
+    bound = bounded(2, max_wait=0, store=MemoryStore(server))
+    with pytest.raises(BoundExceeded):
+        await bound(ScriptedProvider(1))()
+    await crew.end()
+
+
+@pytest.mark.parametrize(("away", "most"), [("local_share", 5), ("closed", 0), ("open", 20)])
+async def test_while_the_store_is_away_its_policy_holds(server, away, most):
+    """Ten places and two workers: five each, none, or all who come."""
+    crew = Crew(server, 10, away=away, lease="2s", timeout="500ms")
+    for name in "ab":
+        crew.worker(name)
+    await asyncio.sleep(5)
+    server.down = True
+    await asyncio.sleep(5)
+    assert 2 * most == crew.inside
+    server.down = False
+    await asyncio.sleep(6)
+    assert 10 == crew.inside
+    await crew.end()
+
+
+async def test_requests_and_places_are_taken_together(server):
+    """rate_limited(in_flight=) shares both."""
+    inside = peak = 0
+
+    async def slow():
+        nonlocal inside, peak
+        inside += 1
+        peak = max(peak, inside)
+        await asyncio.sleep(0.5)
+        inside -= 1
+
+    async def worker():
+        store = MemoryStore(server)
+        ask = rate_limited(rps=1_000, in_flight=6, store=store)(slow)
+        await asyncio.gather(*[ask() for _ in range(30)])
+        await store.aclose()
+
+    await asyncio.gather(worker(), worker())
+    assert 6 == peak
+    assert asyncio.get_running_loop().time() < 60 * 0.5 / 6 * 1.25
