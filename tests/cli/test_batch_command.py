@@ -88,6 +88,7 @@ def test_a_config_file_brings_the_pipeline(tmp_path):
         ((), "--model is missing"),
         (("--model", "m", "--param", "x"), "NAME=JSON"),
         (("--model", "m", "--pipeline", "x"), "--config too"),
+        (("--model", "m", "--policy", "openai"), "--policy is for limits"),
         (("--model", "m", "--drain", "soon"), "drain='soon'"),
         (("--model", "m", "--abort-over", "-1"), "abort_over=-1.0"),
     ],
@@ -96,7 +97,9 @@ def test_wrong_usage_is_2(tmp_path, arguments, text):
     """With the option's name."""
     source = tmp_path / "p.jsonl"
     source.write_text('"x"\n')
-    code, output = run(str(source), "-o", str(tmp_path / "out.jsonl"), *arguments, OPENAI_API_KEY="x")
+    code, output = run(
+        str(source), "-o", str(tmp_path / "out.jsonl"), *arguments, OPENAI_BASE_URL="http://127.0.0.1:9/v1"
+    )
     assert (2, True) == (code, text in output)
 
 

@@ -10,7 +10,7 @@ import click
 from sluiceway.batch import usual_pipeline
 from sluiceway.batch.usual import CONCURRENCY, TIMEOUT
 
-LIMITS: Final = ("concurrency", "rpm", "tpm", "timeout", "attempts")
+LIMITS: Final = ("concurrency", "rpm", "tpm", "policy", "timeout", "attempts")
 _SETTINGS: Final = (
     "rows_under_way",
     "full_response",
@@ -70,6 +70,8 @@ def _pipeline(options: dict[str, Any]) -> Any:
         if options["pipeline"]:
             raise click.UsageError("--pipeline names a pipeline of a file: give --config too")
         given = {name: options[name] for name in LIMITS if options[name] is not None}
+        if "policy" in given and not {"rpm", "tpm"} & set(given):
+            raise click.UsageError("--policy is for limits: give --rpm or --tpm too")
         return usual_pipeline(**{"timeout": TIMEOUT, **given})
     given_beside = [name for name in LIMITS if options[name] is not None]
     if given_beside:
