@@ -7,8 +7,10 @@ import io
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import pytest
@@ -277,11 +279,31 @@ def test_what_cannot_be_is_refused_before_anything_is_set(arguments, kind, text)
     assert metrics_state._METER_PROVIDER is None
 
 
+@pytest.mark.real
+def test_where_a_part_fails_nothing_is_left_behind():
+    """A port that is taken: no provider was set, and no thread waits for spans."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match=r"cannot serve metrics on 127\.0\.0\.1"):
+            telemetry.setup(otlp="http://localhost:4318", prometheus_port=taken.getsockname()[1])
+    assert trace._TRACER_PROVIDER is None
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("OtelBatchSpan")] == []
+
+
 def test_a_protocol_that_nobody_speaks_is_refused(monkeypatch):
     """`http/json` is in the specification, and not in the SDK."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
     with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_PROTOCOL='http/json' must be"):
         telemetry.setup(otlp=True)
+
+
+def test_a_port_that_is_none_is_named_with_its_variable(monkeypatch):
+    """Operators look for what they wrote."""
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "prometheus")
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "http")
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_PROMETHEUS_PORT='http' must be a port"):
+        telemetry.setup()
 
 
 def test_without_the_grpc_exporter_the_extra_is_named(monkeypatch):

@@ -103,29 +103,43 @@ def set_up(
     """Do what `telemetry.setup` does."""
     _check(otlp, sample)
     lines = None if logs is None else LogLines(logs)
-    made = Setup()
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return made
-    endpoint = _traces_to(otlp=otlp)
-    port = prometheus_port if prometheus_port is not None else _port_of_the_environment()
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    traces_to = None if disabled else _traces_to(otlp=otlp)
+    port = None if disabled else _port_of_the_environment() if prometheus_port is None else prometheus_port
+    pushes = not disabled and _asked("METRICS", "otlp")
     if port is not None:
         check_port(port)
-    if endpoint is not None and not _there_already("tracer", trace_api._TRACER_PROVIDER):  # noqa: SLF001 - public is a proxy
-        made.tracer_provider = exporting(endpoint or None, service_name, None if sample is None else sampling(sample))
-    by_otlp = _asked("METRICS", "otlp")
-    if (port is not None or by_otlp) and not _there_already("meter", metrics_state._METER_PROVIDER):  # noqa: SLF001 - as above
-        readers: list[MetricReader] = [_pushing_reader()] if by_otlp else []
-        if port is not None:
-            made.prometheus = serve(port, os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "127.0.0.1", None)
-            readers.append(made.prometheus.reader)
-        made.meter_provider = MeterProvider(readers, resource(service_name))
-        if made.prometheus is not None:
-            made.prometheus.ends_with(made.meter_provider)
+    if traces_to is not None and _there_already("tracer", trace_api._TRACER_PROVIDER):  # noqa: SLF001 - public is a proxy
+        traces_to = None
+    if (port is not None or pushes) and _there_already("meter", metrics_state._METER_PROVIDER):  # noqa: SLF001 - as above
+        port, pushes = None, False
+    made = Setup()
+    try:
+        if traces_to is not None:
+            sampler = None if sample is None else sampling(sample)
+            made.tracer_provider = exporting(traces_to or None, service_name, sampler)
+        if port is not None or pushes:
+            _measure(made, port, service_name, pushes=pushes)
+    except BaseException:
+        made.shutdown()
+        raise
     _set_globals(made)
     if lines is not None:
         lines.add()
         made._lines = lines  # noqa: SLF001 - our own
     return made
+
+
+def _measure(made: Setup, port: int | None, service_name: str | None, *, pushes: bool) -> None:
+    readers: list[MetricReader] = []
+    if port is not None:
+        made.prometheus = serve(port, os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "127.0.0.1", None)
+        readers.append(made.prometheus.reader)
+    if pushes:
+        readers.append(_pushing_reader())
+    made.meter_provider = MeterProvider(readers, resource(service_name))
+    if made.prometheus is not None:
+        made.prometheus.ends_with(made.meter_provider)
 
 
 def sampling(share: float) -> Sampler:
@@ -175,7 +189,12 @@ def _asked(signal: str, exporter: str) -> bool:
 
 
 def _port_of_the_environment() -> int | None:
-    return int(os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT") or PORT) if _asked("METRICS", "prometheus") else None
+    if not _asked("METRICS", "prometheus"):
+        return None
+    said = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT") or str(PORT)
+    if not said.isdecimal():
+        raise ValueError(f"OTEL_EXPORTER_PROMETHEUS_PORT={said!r} must be a port such as {PORT}")
+    return int(said)
 
 
 def _pushing_reader() -> MetricReader:
