@@ -68,7 +68,6 @@ def _registry(name: str | None, allow: tuple[str, ...]) -> Registry:
 
 def _shown(config: Config, *, everything: bool) -> str:
     parts = []
-    presets = {str(item.preset): None for items in config.items.values() for item in items if item.preset}
     for name, pipeline in config.pipelines.items():
         lines = [f"{name} (outermost first)"]
         for item, layer in zip(config.items[name], pipeline.layers, strict=True):
@@ -77,8 +76,8 @@ def _shown(config: Config, *, everything: bool) -> str:
         attempts = amplification(pipeline.layers)
         lines.append(f"  at most {attempts} attempt{'s' if attempts > 1 else ''} a call")
         parts.append("\n".join(lines))
-    if presets:
-        parts.append("\n".join(["numbers from", *(f"  {preset}" for preset in presets)]))
+    if config.presets:
+        parts.append("\n".join(["numbers from", *(f"  {preset}" for preset in config.presets)]))
     parts.append(
         f"{config.source}: {_count(config.pipelines, 'pipeline')}, {_count(config.limits, 'shared limit')}, ok"
     )

@@ -106,6 +106,12 @@ class Config:
         """What is unwise, a sentence each."""
         return self._now.warnings
 
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """The presets that it starts from, each with the source of its numbers and their date."""
+        made = self._now.maker.made.values()
+        return tuple(sorted({str(each.item.preset) for each in made if each.item.preset is not None}))
+
     def session(self, **more: Any) -> Session:
         """Return a new `Session` with the settings of the section `session`, and *more*, which win."""
         settings = {**self._now.session, **more}

@@ -64,7 +64,8 @@ class _Walker:
             keys, at = self._keys(at + brackets)
             if brackets:
                 table = self._header(keys, several=brackets == 2)
-                self._mark(table, begun)
+                for length in range(1, len(table) + 1):
+                    self._mark(table[:length], begun)
                 at += brackets
             else:
                 self._mark((*table, *keys), begun)

@@ -123,10 +123,16 @@ def quoted(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def hinted(name: object, allowed: Iterable[str]) -> str | None:
+    """Return which of *allowed* may have been meant by *name*; None if none is near."""
+    near = difflib.get_close_matches(str(name), sorted(allowed), n=1)
+    return near[0] if near else None
+
+
 def hint(name: object, allowed: Iterable[str]) -> str:
     """Return which of *allowed* may have been meant by *name*, as a question; else what there is."""
     there = sorted(allowed)
-    near = difflib.get_close_matches(str(name), there, n=1)
+    near = hinted(name, there)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     return f"there is {', '.join(there)}" if there else "there is none"

@@ -12,7 +12,7 @@ import pydantic
 from . import docstrings, kinds
 from .annotations import kinds_of
 from .kinds import Kind, words
-from .problems import hint, quoted
+from .problems import hint, hinted, quoted
 from .secrets import as_number
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ class Settings:
             self.model.__pydantic_validator__.validate_python(dict(given))
         except pydantic.ValidationError as error:
             wrong = {str(each["loc"][0]): each["type"] for each in error.errors(include_url=False) if each["loc"]}
+            meant = {hinted(name, self.named) for name, why in wrong.items() if why == "extra_forbidden"}
             for name, why in wrong.items():
+                if why == "missing" and name in meant:
+                    continue  # it is there, misspelt
                 problems.add(origin.get(name, at if why == "missing" else (*at, name)), self._said(name, why, given))
             return False
         return True

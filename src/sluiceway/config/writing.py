@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.retry_budget import RetryBudget
@@ -134,7 +135,7 @@ class _Writer:
 
 
 def _same(value: Any, default: Any) -> bool:
-    if isinstance(value, (Mapping, tuple, list)) and not value:
+    if isinstance(value, (MappingProxyType, tuple)) and not value:  # as objects keep what they were not given
         return not default
     return value is default or (type(value) is type(default) and bool(value == default))
 
@@ -153,7 +154,7 @@ def text_of(said: Mapping[str, Any], form: Format) -> str:
             import yaml  # noqa: PLC0415 - an extra
         except ImportError:
             raise MissingExtra("a pipeline in YAML", "yaml") from None
-        return str(yaml.safe_dump(dict(said), sort_keys=False, allow_unicode=True))
+        return str(yaml.safe_dump(dict(said), sort_keys=False))
     if form != "toml":
         raise ValueError(f"format={form!r} must be one of 'toml', 'yaml', 'json'")
     return _toml(said)
@@ -179,8 +180,12 @@ def _toml_value(value: Any) -> str:
         return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, float) and not isinstance(value, bool):
         return repr(value).replace("e+", "e")
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _toml_text(value)
 
 
 def _toml_key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if _BARE.fullmatch(name) else _toml_text(name)
+
+
+def _toml_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON allows as it is

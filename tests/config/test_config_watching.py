@@ -1,0 +1,130 @@
+"""A file that is looked at now and then, and read again when it is another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from config_files import SMALL
+from sluiceway import ConfigError, telemetry
+from sluiceway.config import load
+from sluiceway.events import ConfigRejected, ConfigReloaded
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture
+def heard():
+    """What is told of files."""
+    events = []
+
+    def hear(event):
+        if isinstance(event, (ConfigReloaded, ConfigRejected)):
+            events.append(event)
+
+    telemetry.listen(hear)
+    yield events
+    telemetry.unlisten(hear)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The path of a file, and a function that writes it so that its time differs, however soon."""
+    path = tmp_path / "pipeline.toml"
+    ticks = iter(range(1_000_000_000, 2_000_000_000))
+
+    def write(text):
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, (0, next(ticks)))
+
+    write(SMALL)
+    return path, write
+
+
+async def test_a_changed_file_counts_after_the_next_look(file, heard):
+    """Not before, and without a call that is disturbed."""
+    path, write = file
+    config = load(path)
+    async with config.watch("2s") as watch:
+        write(SMALL.replace("limit = 30", "limit = 60"))
+        assert 30 == config.pipelines["chat"].layers[1].limit
+        await asyncio.sleep(2.1)
+        assert 60 == config.pipelines["chat"].layers[1].limit
+        await asyncio.sleep(60)
+    assert (1, 0) == (watch.reloads, watch.failures)
+    assert [("chat",)] == [event.changed for event in heard]
+    write(SMALL)
+    await asyncio.sleep(10)
+    assert 60 == config.pipelines["chat"].layers[1].limit  # nobody looks any more
+
+
+@pytest.mark.parametrize("wrong", ["", "[pipelines.chat", SMALL.replace("bounded", "bonded"), None])
+async def test_a_wrong_or_missing_file_changes_nothing_and_the_next_right_one_counts(file, heard, wrong):
+    """The last good one stays in use; it is told once, and the watch goes on."""
+    path, write = file
+    config = load(path)
+    if wrong == "":
+        wrong = "pipelines = 3"
+    async with config.watch("1s") as watch:
+        if wrong is None:
+            path.unlink()
+        else:
+            write(wrong)
+        await asyncio.sleep(10)
+        assert 30 == config.pipelines["chat"].layers[1].limit
+        assert (0, 1) == (watch.reloads, watch.failures)
+        write(SMALL.replace("limit = 30", "limit = 5"))
+        await asyncio.sleep(1.1)
+        assert 5 == config.pipelines["chat"].layers[1].limit
+    assert [ConfigRejected, ConfigReloaded] == [type(event) for event in heard]
+    assert isinstance(heard[0].error, ConfigError)
+
+
+async def test_a_file_that_is_exchanged_for_another_is_seen(file):
+    """As editors and Kubernetes do it: by a new file under the old name."""
+    path, _ = file
+    config = load(path)
+    async with config.watch("1s"):
+        other = path.with_suffix(".new")
+        other.write_text(SMALL.replace("limit = 30", "limit = 31"))
+        os.utime(other, (0, 5))
+        other.rename(path)
+        await asyncio.sleep(1.1)
+        assert 31 == config.pipelines["chat"].layers[1].limit
+
+
+async def test_the_log_tells_both(file, caplog):
+    """A warning for what could not be used, with the place; a line for what counts."""
+    path, write = file
+    config = load(path)
+    with caplog.at_level("INFO", logger="sluiceway"):
+        watch = config.watch("1s")
+        write(SMALL.replace("limit = 30", "limit = 0"))
+        watch.look()
+        write(SMALL.replace("limit = 30", "limit = 3"))
+        watch.look()
+    assert ["WARNING", "INFO"] == [record.levelname for record in caplog.records]
+    assert "limit=0 must be at least 1" in str(vars(caplog.records[0]))
+
+
+async def test_a_watch_starts_once_and_stops_cleanly(file):
+    """Also by hand, and again."""
+    path, _ = file
+    watch = load(path).watch()
+    assert "stopped" in repr(watch)
+    watch.start()
+    task = watch._task
+    watch.start()
+    assert task is watch._task
+    assert "looks" in repr(watch)
+    await watch.stop()
+    await watch.stop()
+    assert task.cancelled()
+
+
+async def test_what_is_no_file_cannot_be_watched():
+    """A text or a mapping does not change by itself."""
+    with pytest.raises(ValueError, match="<text> is no file"):
+        load(text=SMALL, format="toml").watch()
