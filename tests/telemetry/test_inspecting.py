@@ -257,7 +257,9 @@ async def test_a_port_that_is_taken_is_named():
         inspection = telemetry.inspect(port)
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
             await inspection.start()
-        await inspection.aclose()
+    assert [] == hub._listeners  # nothing was begun
+    with pytest.raises(RuntimeError, match="nothing was inspected"):
+        inspection.state()
 
 
 def test_what_is_no_port_is_refused():

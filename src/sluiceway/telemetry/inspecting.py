@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
 from .logs import broken
+from .memory import check_calls
 from .overview import Overview
 from .scraping import check_port
 
@@ -39,8 +40,10 @@ class Inspection:
 
     def __init__(self, port: int, calls: int) -> None:
         check_port(port)
+        check_calls(calls)
         self.port = port
-        self._overview = Overview(calls)
+        self._calls = calls
+        self._overview: Overview | None = None
         self._server: asyncio.Server | None = None
         self._connections = 0
         self._closed = False
@@ -64,12 +67,14 @@ class Inspection:
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {HOST}:{self.port}: {error.strerror or error}") from None
         self.port = self._server.sockets[0].getsockname()[1]
+        self._overview = Overview(self._calls)
         return self
 
     async def aclose(self) -> None:
         """Stop listening and forget what was counted; a second time does nothing."""
         self._closed = True
-        self._overview.close()
+        if self._overview is not None:
+            self._overview.close()
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -84,16 +89,26 @@ class Inspection:
         await self.aclose()
 
     def state(self) -> dict[str, Any]:
-        """Return what `/state` serves: every function and its layers, recent errors, the slowest calls."""
-        return self._overview.state()
+        """Return what `/state` serves: every function and its layers, recent errors, the slowest calls.
+
+        Raises:
+            RuntimeError: it was not started.
+        """
+        return self._opened().state()
 
     def explain(self, call_id: str) -> Explanation:
         """Return where the time of a call went.
 
         Raises:
             LookupError: it is not remembered.
+            RuntimeError: this was not started.
         """
-        return self._overview.memory.explain(call_id)
+        return self._opened().memory.explain(call_id)
+
+    def _opened(self) -> Overview:
+        if self._overview is None:
+            raise RuntimeError("nothing was inspected: write `async with telemetry.inspect() as inspection:`")
+        return self._overview
 
     def __repr__(self) -> str:
         return f"<Inspection {self.url}{' closed' if self._closed else ''}>"
@@ -150,7 +165,7 @@ class Inspection:
             return 405, {"error": "only GET is served here"}
         path = unquote(urlsplit(request.target.decode("latin-1")).path)
         if path in {"/", "/state"}:
-            return 200, await self._overview.state_between_others()
+            return 200, await self._opened().state_between_others()
         if path.startswith("/calls/"):
             try:
                 return 200, self.explain(path.removeprefix("/calls/")).to_dict()

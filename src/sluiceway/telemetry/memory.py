@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sluiceway import events
 
@@ -89,10 +89,7 @@ class Memory:
     """
 
     def __init__(self, calls: int = 1_000) -> None:
-        if isinstance(calls, bool) or not isinstance(calls, int):
-            raise TypeError(f"calls={calls!r} must be a whole number of at least 1")
-        if calls < 1:
-            raise ValueError(f"calls={calls!r} must be at least 1")
+        check_calls(calls)
         self._most = calls
         self._open: dict[str, _Record] = {}
         self._over: OrderedDict[str, _Record] = OrderedDict()
@@ -171,6 +168,19 @@ class Memory:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def check_calls(calls: Any) -> None:
+    """Refuse what is no number of calls.
+
+    Raises:
+        TypeError: *calls* is no int.
+        ValueError: it is below 1.
+    """
+    if isinstance(calls, bool) or not isinstance(calls, int):
+        raise TypeError(f"calls={calls!r} must be a whole number of at least 1")
+    if calls < 1:
+        raise ValueError(f"calls={calls!r} must be at least 1")
 
 
 def explain(call_id: str) -> Explanation:
