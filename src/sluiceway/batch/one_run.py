@@ -58,7 +58,9 @@ class Batch:
         self._alerts = 0
         self._signal: int | None = None
         self._runner: Runner | None = None
-        self._session = Session(name, prices=prices, on_event=self._hear, error_rate_alert=settings.alert_over)
+        self._session = Session(  # of a million rows in one trace nobody could see anything: each has its own
+            name, prices=prices, on_event=self._hear, error_rate_alert=settings.alert_over, span="links"
+        )
 
     async def run(self, *, resume: bool | None = None) -> BatchRun:
         """Run it; *resume* as in `run`."""
