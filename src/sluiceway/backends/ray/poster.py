@@ -51,7 +51,7 @@ class Poster:
         self._desk = desk
         self._settled = settled
         self._stopped = stopped
-        self._waiting: list[tuple[Line, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Line, int, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
         self.answered = 0
         self.dead = 0
@@ -63,9 +63,7 @@ class Poster:
         Raises:
             CannotWrite: that failed for good.
         """
-        await self._send(Line(row.id, ANSWERED, row.to_line(), row.latency_s))
-        self.answered += 1
-        self._settled(row.index)
+        await self._send(Line(row.id, ANSWERED, row.to_line(), row.latency_s), row.index)
 
     async def bury(self, letter: DeadLetter) -> None:
         """Have *letter* written to the dead letters.
@@ -73,14 +71,12 @@ class Poster:
         Raises:
             CannotWrite: that failed for good.
         """
-        await self._send(Line(key_of(letter), DEAD, letter.to_line(), letter.latency_s))
-        self.dead += 1
-        self._settled(letter.index)
+        await self._send(Line(key_of(letter), DEAD, letter.to_line(), letter.latency_s), letter.index)
 
-    async def _send(self, line: Line) -> None:
+    async def _send(self, line: Line, index: int) -> None:
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((line, written))
+        self._waiting.append((line, index, written))
         if self._task is None:
             self._task = loop.create_task(self._send_all())
         await written
@@ -89,18 +85,25 @@ class Poster:
         try:
             while self._waiting:
                 sent, self._waiting = self._waiting, []
-                ack = await self._ask([line for line, _ in sent])
-                for _, written in sent:
-                    if written.done():  # its row was cancelled, and its line went all the same: it is paid for
-                        continue
-                    if ack.failed is None:
-                        written.set_result(None)
-                    else:
-                        written.set_exception(CannotWrite(ack.failed, None))
+                ack = await self._ask([line for line, _, _ in sent])
+                for line, index, written in sent:
+                    self._acknowledged(ack, line, index, written)
                 if ack.stop is not None:
                     self._stopped(ack.stop)
         finally:
             self._task = None
+
+    def _acknowledged(self, ack: Ack, line: Line, index: int, written: asyncio.Future[None]) -> None:
+        """Count the row as done; also one that was given up while its line was under way, since it is paid for."""
+        if ack.failed is None:
+            self.answered += line.mark == ANSWERED
+            self.dead += line.mark == DEAD
+            self._settled(index)
+        if not written.done():
+            if ack.failed is None:
+                written.set_result(None)
+            else:
+                written.set_exception(CannotWrite(ack.failed, None))
 
     async def _ask(self, lines: Sequence[Line]) -> Ack:
         try:
