@@ -47,6 +47,7 @@ bench: $(BENCH_STAMP) ## cost of layers, spans and waiting, and whole jobs again
 	$(BIN)/python tests/benchmarks/queues.py
 	$(BIN)/python tests/benchmarks/adaptive.py
 	$(BIN)/python tests/benchmarks/jobs.py
+	$(BIN)/python tests/benchmarks/shared_limits.py
 
 coverage: $(STAMP)    ## branch coverage of the tests
 	$(BIN)/coverage run -m pytest -q
