@@ -113,7 +113,7 @@ class Driver:
             OSError: the disk is full.
         """
         stop = stop or asyncio.Event()
-        while True:
+        while self._store.parts:
             for number in sorted(self._store.parts):
                 if stop.is_set():
                     return False
@@ -121,12 +121,13 @@ class Driver:
             self._hear(Progress(tuple(self._store.parts.values()), sum(self._done.values()), self._trouble))
             self._trouble = ""
             if all(part.merged for part in self._store.parts.values()):
-                self._store.clear()
-                return True
+                break
             try:
                 await asyncio.wait_for(stop.wait(), self._poll)
             except TimeoutError:
                 continue
+        self._store.clear()
+        return True
 
     async def _try(self, part: Part) -> None:
         """Take the next step of *part*; what fails for a reason that passes is tried again in the next round."""

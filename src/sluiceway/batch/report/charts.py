@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from datetime import UTC, datetime
@@ -18,11 +17,10 @@ if TYPE_CHECKING:
 _POINTS: Final = 120  # of a line over time, at most
 _FEW: Final = 12  # points, which a short batch may have; one of a second each would be all noise
 _LONG: Final = 5  # seconds for each of them, from which on there are more
-_PAUSE: Final = 600  # seconds without a row, between two runs, that the axis of time leaves out
 _KINDS: Final = 12  # bars of a chart of kinds
 # Stand for colours: the page has one of each for light and for dark, and puts them in.
 FIRST, SECOND, LIMIT, SURFACE = "#000001", "#000002", "#000003", "#000004"
-_COMPACT: Final = "~s"
+_FAR: Final = 3000.0
 
 
 def charts(found: Gathered) -> Iterator[tuple[str, str, str]]:
@@ -64,7 +62,7 @@ def _rates(found: Gathered, go: Any) -> Iterator[tuple[str, str, str]]:
 def _over_time(found: Gathered) -> tuple[list[str], list[float], list[float], int]:
     first, last = min(found.seconds), max(found.seconds)
     # Pauses count for nothing: a batch that was resumed the next day would be two points.
-    span = int(found.span) - sum(end - start for start, end in _pauses(found))
+    span = int(found.span) - sum(end - start for start, end in found.pauses)
     width = max(1, math.ceil(span / _POINTS), min(_LONG, math.ceil(span / _FEW)))
     requests: dict[int, float] = {}
     tokens: dict[int, float] = {}
@@ -72,7 +70,7 @@ def _over_time(found: Gathered) -> tuple[list[str], list[float], list[float], in
         bucket = (second - first) // width
         requests[bucket] = requests.get(bucket, 0.0) + count
         tokens[bucket] = tokens.get(bucket, 0.0) + total
-    skipped = [((start - first) // width + 1, (end - first) // width) for start, end in _pauses(found)]
+    skipped = [((start - first) // width + 1, (end - first) // width) for start, end in found.pauses]
     buckets = [n for n in range((last - first) // width + 1) if not any(a <= n < b for a, b in skipped)]
     whole = [min(width, last - first + 1 - n * width) for n in buckets]  # the last one is shorter
     moments = [_iso(first + n * width) for n in buckets]
@@ -82,11 +80,6 @@ def _over_time(found: Gathered) -> tuple[list[str], list[float], list[float], in
         [60 * tokens.get(n, 0.0) / size for n, size in zip(buckets, whole, strict=True)],
         width,
     )
-
-
-def _pauses(found: Gathered) -> list[tuple[int, int]]:
-    moments = sorted(found.seconds)
-    return [(a, b) for a, b in itertools.pairwise(moments) if b - a > _PAUSE]
 
 
 def _iso(second: float) -> str:
@@ -122,8 +115,8 @@ def _line(moments: list[str], values: list[float], limit: float | None, found: G
             yshift=3,
         )
     highest = max([*values, limit or 0.0], default=0.0) or 1.0
-    figure.update_yaxes(range=[0, highest * 1.15], tickformat=_COMPACT)
-    breaks = [{"bounds": [_iso(start + 1), _iso(end)]} for start, end in _pauses(found)]
+    figure.update_yaxes(range=[0, highest * 1.15], tickformat=_numbers(highest))
+    breaks = [{"bounds": [_iso(start + 1), _iso(end)]} for start, end in found.pauses]
     figure.update_xaxes(type="date", rangebreaks=breaks)
     return figure
 
@@ -142,8 +135,7 @@ def _latency(found: Gathered, go: Any) -> Any:
     figure = go.Figure()
     _histogram(figure, found.histograms["at provider"], "at the provider", FIRST, "s")
     _histogram(figure, found.histograms["latency"], "with waiting", SECOND, "s")
-    figure.update_xaxes(type="log", dtick="D2", title_text="seconds")
-    figure.update_yaxes(title_text="rows", tickformat=_COMPACT)
+    _logarithmic(figure, [found.histograms["at provider"], found.histograms["latency"]], "seconds")
     return figure
 
 
@@ -151,8 +143,7 @@ def _tokens(found: Gathered, go: Any) -> Any:
     figure = go.Figure()
     _histogram(figure, found.histograms["input"], "prompt", FIRST, "tokens")
     _histogram(figure, found.histograms["output"], "answer", SECOND, "tokens")
-    figure.update_xaxes(type="log", dtick="D2", title_text="tokens")
-    figure.update_yaxes(title_text="rows", tickformat=_COMPACT)
+    _logarithmic(figure, [found.histograms["input"], found.histograms["output"]], "tokens")
     return figure
 
 
@@ -174,6 +165,23 @@ def _histogram(figure: Any, histogram: Histogram, name: str, color: str, unit: s
     )
 
 
+def _logarithmic(figure: Any, histograms: list[Histogram], unit: str) -> None:
+    """Label the axes of histograms: plain numbers at 1, 2 and 5, or where that is too close at powers of ten."""
+    bars = [bar for histogram in histograms for bar in histogram.bars()]
+    low, high = min(bar[0] for bar in bars), max(bar[1] for bar in bars)
+    steps = (1, 2, 5) if high / low < _FAR else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    texts = [f"{mark:,.10g}" for mark in marks]
+    figure.update_xaxes(type="log", tickvals=marks, ticktext=texts, title_text=unit)
+    figure.update_yaxes(title_text="rows", tickformat=_numbers(max(count for _, _, count in bars)), rangemode="tozero")
+
+
+def _numbers(highest: float) -> str:
+    """Return how an axis up to *highest* writes its numbers: 2k, but 0.5 and not 500m."""
+    return "~s" if highest >= 1000 else ",~f"
+
+
 def _bars(amounts: Any, unit: str, go: Any) -> Any:
     shown = sorted(dict(amounts).items(), key=lambda item: -item[1])[:_KINDS]
     before, after = ("$", "") if unit == "$" else ("", f" {unit}" if unit else "")
@@ -190,7 +198,7 @@ def _bars(amounts: Any, unit: str, go: Any) -> Any:
         hovertemplate=f"%{{y}}: {before}%{{x:,.4~f}}{after}<extra></extra>",
     )
     figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(tickformat=_COMPACT)
+    figure.update_xaxes(tickformat=_numbers(shown[0][1]), rangemode="tozero")
     figure.update_layout(bargap=0.35, meta={"rows": len(shown)})
     return figure
 

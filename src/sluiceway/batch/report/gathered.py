@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from sluiceway.batch.batch_api.merging import WAIT
 from sluiceway.batch.dead_letters import read_dead_letters
 from sluiceway.batch.manifest import Manifest
 from sluiceway.batch.rows import read_results
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 BINS: Final = 12  # bars of a histogram for each factor of ten
 _SHOWN: Final = 10  # rows in the tables of the slowest and dearest
+_PAUSE: Final = 600  # seconds without a row
 _UNKNOWN: Final = "(unknown)"
 _RATES: Final = {
     "rpm": ("requests", 1.0),
@@ -129,9 +132,17 @@ class Gathered:
         return float(max(self.seconds) - min(self.seconds) + 1) if self.seconds else 0.0
 
     @property
+    def pauses(self) -> list[tuple[int, int]]:
+        """The last second before and the first after each pause of more than ten minutes, as between two runs."""
+        return [
+            (before, after) for before, after in itertools.pairwise(sorted(self.seconds)) if after - before > _PAUSE
+        ]
+
+    @property
     def working(self) -> float:
-        """Seconds that runs took, as far as they lived to say so; else `span`."""
-        return sum(run.get("elapsed_s", 0.0) for run in self.runs) or self.span
+        """Seconds that runs took, without pauses; what a run took that was killed, as far as rows tell."""
+        lived = sum(float(run.get("elapsed_s", 0.0)) for run in self.runs)
+        return max(lived, self.span - sum(after - before for before, after in self.pauses))
 
 
 def gather(paths: Paths) -> Gathered:
@@ -158,7 +169,8 @@ def _rows(found: Gathered, rows: Iterable[ResultRow]) -> None:
     dearest: list[tuple[float, int, Extreme]] = []
     for number, row in enumerate(rows):
         tokens = 0 if row.usage is None else row.usage.total
-        waited = sum(row.waited_s.values())
+        # In a batch of the Batch API a row waits at the provider, not in front of it.
+        waited = sum(seconds for reason, seconds in row.waited_s.items() if reason != WAIT)
         found.answered += 1
         found.attempts += row.attempts
         found.by_attempts[row.attempts] += 1

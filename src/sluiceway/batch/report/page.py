@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+from sluiceway.batch.batch_api.merging import WAIT
 from sluiceway.batch.plan.text import dollars, duration
 from sluiceway.batch.report.charts import charts
 
@@ -110,7 +111,8 @@ def _summary(found: Gathered) -> Iterator[tuple[str, str, str]]:
     models = found.models.values()
     read, written = sum(m.input_tokens for m in models), sum(m.output_tokens for m in models)
     yield "tokens", f"{read + written:,}", f"{read:,} in, {written:,} out"
-    unpriced = f"{found.unpriced:,} answers without a known price" if found.unpriced else "at list prices"
+    listed = "list prices, half over the Batch API" if WAIT in found.waits else "at list prices"
+    unpriced = f"{found.unpriced:,} answers without a known price" if found.unpriced else listed
     yield "cost", "unknown" if found.unpriced == found.answered else dollars(found.cost), unpriced
     again = sum((attempts - 1) * rows for attempts, rows in found.by_attempts.items() if attempts)
     yield "attempts", f"{found.attempts:,}", f"{again:,} of them again, for rows that were answered"
