@@ -54,7 +54,7 @@ class Prometheus:
 
 @asynccontextmanager
 async def scraping(target, folder, *, rules=RECIPES / "alerts.yml"):
-    """Run a Prometheus that scrapes *target* (a host and port) each half second and evaluates *rules*."""
+    """Run a Prometheus that scrapes *target* (a host and port) each second and evaluates *rules*."""
     program = installed("prometheus")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -62,7 +62,7 @@ async def scraping(target, folder, *, rules=RECIPES / "alerts.yml"):
     config.write_text(
         json.dumps(  # JSON is YAML
             {
-                "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+                "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
                 "rule_files": [str(rules)],
                 "scrape_configs": [{"job_name": "sluiceway", "static_configs": [{"targets": [target]}]}],
             }

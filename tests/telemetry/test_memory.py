@@ -162,6 +162,27 @@ async def test_arguments_and_answers_are_not_kept(memory):
     assert "secret" not in str(memory.recent()[0].to_dict())
 
 
+async def test_a_stream_that_is_left_ends_although_its_call_is_remembered(memory):
+    """Nothing here keeps a stream alive that nobody reads: its permit comes back."""
+    bound = bounded(1)
+
+    @Pipeline(bound, name="read")
+    async def read():
+        for number in range(9):
+            await asyncio.sleep(0.25)
+            yield number
+
+    stream = read()
+    await anext(stream)
+    assert 1 == bound.snapshot()[0].in_flight
+    del stream
+    gc.collect()
+    await asyncio.sleep(1)
+    assert 0 == bound.snapshot()[0].in_flight
+    (call,) = memory.recent()
+    assert ("cancelled", "cancelled, first item after 250 ms") == (call.outcome, call.steps[0].note)
+
+
 async def test_without_a_memory_nothing_is_explained():
     """The error says what to open; a memory that is closed forgets, and hears nothing any more."""
     memory = telemetry.remember()

@@ -11,6 +11,7 @@ from sluiceway import events
 from .explaining import Explanation, Kind, Step
 from .hub import listen, unlisten
 from .kinds import kind_of, model_of
+from .tree import took
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -215,7 +216,7 @@ def _attempt(record: _Record, call: Call, event: events.AttemptFinished) -> None
     if attempt.usage is not None:
         parts.append(f"{attempt.usage.input_tokens:,} + {attempt.usage.output_tokens:,} tokens")
     if attempt.first_item_at is not None:
-        parts.append(f"first item after {attempt.first_item_at - attempt.started_at:.3g} s")
+        parts.append(f"first item after {took(round((attempt.first_item_at - attempt.started_at) * 1e9))}")
     record.add(f"attempt {attempt.number}", "attempt", attempt.started_at, event.at, ", ".join(filter(None, parts)))
 
 
