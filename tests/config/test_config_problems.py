@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from config_files import SMALL
@@ -153,9 +155,11 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path):
     (tmp_path / "large.toml").write_bytes(b"#" * 600_000)
     (tmp_path / "file.ini").write_text("")
     (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")
     for name, expected in [
         ("missing.toml", "it cannot be read: No such file or directory"),
         ("folder.toml", "it cannot be read: Is a directory"),
+        ("pipe.toml", "it cannot be read: it is a device or a pipe"),
         ("latin.toml", "latin.toml:2: it is no UTF-8 text: byte 0xff"),
         ("large.toml", "it is 600,000 bytes long"),
         ("file.ini", "its name ends in '.ini'"),

@@ -76,6 +76,8 @@ def _format_of(file: FilePath) -> Format:
 
 
 def _content(file: FilePath) -> str:
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise _error(str(file), "it cannot be read: it is a device or a pipe, and may have no end")
     try:
         raw = file.read_bytes()
     except OSError as error:
