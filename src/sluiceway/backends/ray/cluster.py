@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -88,7 +89,7 @@ def _started_here() -> Path:
 def _start(ray: Any, stack: contextlib.ExitStack) -> None:
     folder = tempfile.mkdtemp(prefix="ray-")  # a short name: sockets are made far below it
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    for name, value in _OURS.items():
+    for name, value in {**_OURS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
         if name not in os.environ:
             os.environ[name] = value
             stack.callback(os.environ.pop, name, None)

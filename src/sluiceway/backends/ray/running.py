@@ -16,6 +16,7 @@ from sluiceway.batch.paths import Paths
 from sluiceway.batch.settings import Settings
 from sluiceway.batch.sources.opening import MAX_ROW
 from sluiceway.batch.usual import usual_pipeline
+from sluiceway.layer import Layer
 
 if TYPE_CHECKING:
     import contextlib
@@ -119,7 +120,7 @@ async def run(
     paths = Paths.of(results)
     if not is_dataset(source) and not isinstance(source, (str, os.PathLike, list, tuple)):
         raise TypeError(f"source must be a path, a list or a dataset of Ray Data, not {type(source).__name__}")
-    if not callable(pipeline):
+    if isinstance(pipeline, Layer) or not callable(pipeline):
         raise TypeError("pipeline must be a function of a store that returns layers: each actor makes its own")
     model_only = {"parameters": parameters, "system": system, "endpoint": endpoint}
     model_only |= {"base_url": base_url, "api_key": api_key}
