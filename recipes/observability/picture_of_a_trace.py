@@ -24,6 +24,7 @@ from sluiceway.testing.openai_shapes import completion, openai_error
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIETLY = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+QUIETLY += ["--disable-background-networking", "--disable-component-update"]
 
 
 async def call(otlp: str) -> str:
@@ -56,7 +57,12 @@ async def photograph(url: str, path: str) -> None:
         size = ["--window-size=1400,760", "--virtual-time-budget=15000", "--hide-scrollbars"]
         command = [browser, *QUIETLY, *size, f"--user-data-dir={profile}", f"--screenshot={path}", url]
         taking = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
-        if await taking.wait():
+        try:
+            failed = await asyncio.wait_for(taking.wait(), 60)
+        except TimeoutError:
+            taking.kill()
+            failed = await taking.wait()
+        if failed:
             raise SystemExit(f"{browser} took no picture; the trace is {url}")
 
 

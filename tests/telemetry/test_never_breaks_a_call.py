@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -136,14 +135,11 @@ async def test_an_exporter_that_hangs_and_a_queue_that_is_full(caplog):
     may_go_on = threading.Event()
     exporter = Exporter(lambda: may_go_on.wait(20))
     provider = provider_with(exporter, max_queue_size=64, max_export_batch_size=64)
-    started = time.process_time()
     stats = await all_answered(1_000)
-    spent = time.process_time() - started
     may_go_on.set()
     await asyncio.to_thread(provider.shutdown)
     assert stats.succeeded == 1_000
     assert exporter.batches < 40  # of 62 that there would be
-    assert spent < 20
     assert 1 == sum("Queue full" in record.message for record in caplog.records)
 
 
