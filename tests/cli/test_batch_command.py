@@ -15,8 +15,9 @@ from sluiceway.cli.batch import batch_command
 from sluiceway.cli.batch.arguments import settings_of, target_of
 from sluiceway.cli.batch.display import picture
 from sluiceway.cli.batch.gauge import Gauge
-from sluiceway.cli.batch.summary import exit_code, summary
+from sluiceway.cli.batch.summary import exit_code, summary, warn
 from sluiceway.cli.batch.words import duration, line, rows
+from sluiceway.events import ErrorRateHigh
 from sluiceway.simulator import spawn
 from sluiceway.telemetry.stats import Stats, Tokens, Waits
 
@@ -208,6 +209,19 @@ def test_the_terminal_shows_a_row_for_each_thing():
     ]
     names = [name for name, _, _ in rows(gauge_of(progress(waiting={"disk": 1}, dead=1)))]
     assert {"paused", "dead letters"} <= set(names)
+
+
+def test_the_end_that_begins_is_announced():
+    """With its reason, so that nobody thinks the signal was lost."""
+    gauge = gauge_of(progress(stopping="SIGTERM: draining"))
+    assert line(gauge).endswith(" · ending: SIGTERM: draining")
+    assert ("ending", "SIGTERM: draining", "yellow") == list(rows(gauge))[-1]
+
+
+def test_an_alert_is_a_line_on_standard_error(capsys):
+    """In numbers."""
+    warn(ErrorRateHigh(1.0, None, "batch-1", 0.12, 200, 0.05))
+    assert "warning: 12% of the 200 calls of the last minute failed, more than 5%\n" == capsys.readouterr().err
 
 
 def test_the_picture_can_be_drawn():

@@ -65,7 +65,7 @@ class Batch:
     async def run(self, *, resume: bool | None = None) -> BatchRun:
         """Run it; *resume* as in `run`."""
         paths = self._paths
-        with _unwritable(paths), Lock(paths.lock):
+        with Signals(self._signalled), _unwritable(paths), Lock(paths.lock):
             settings = {**self._target.settings, "full_response": self._settings.full_response}
             manifest = await asyncio.to_thread(manifest_for, paths, self._source, settings, resume=resume)
             ids = KnownIds()
@@ -75,7 +75,7 @@ class Batch:
     async def run_again(self) -> BatchRun:
         """Run it over dead letters: those that are answered leave them."""
         paths = self._paths
-        with _unwritable(paths), Lock(paths.lock):
+        with Signals(self._signalled), _unwritable(paths), Lock(paths.lock):
             manifest = Manifest.read(paths.manifest) or Manifest({}, self._target.settings)
             ids = KnownIds()
             await asyncio.to_thread(settled_in, paths.results, None, ids)
@@ -101,9 +101,10 @@ class Batch:
         began = loop.time()
         async with self._session as session:
             self._runner = runner = Runner(self._target, self._source, keeper, ids, session, self._settings)
-            with Signals(self._signalled):
-                async with contextlib.nullcontext() if self._watch is None else self._watch(runner.progress):
-                    await runner.run()
+            if self._signal is not None:
+                runner.stop(_ending(signal.Signals(self._signal).name))
+            async with contextlib.nullcontext() if self._watch is None else self._watch(runner.progress):
+                await runner.run()
         return BatchRun(
             self._paths,
             runner.read,
@@ -122,19 +123,23 @@ class Batch:
         )
 
     def _signalled(self, number: int) -> None:
-        assert self._runner is not None
-        name = signal.Signals(number).name
-        if self._signal is None:
-            self._signal = number
-            self._runner.stop(Stop("signal", f"{name}: what was in flight could finish, run it again for the rest"))
-        else:
-            self._runner.abort(Stop("signal", f"a second {name}"))
+        again, self._signal = self._signal is not None, number if self._signal is None else self._signal
+        if self._runner is not None:  # else it has not begun to ask, and will see what came
+            name = signal.Signals(number).name
+            if again:
+                self._runner.abort(Stop("signal", f"a second {name}"))
+            else:
+                self._runner.stop(_ending(name))
 
     def _hear(self, event: Event) -> None:
         if type(event) is ErrorRateHigh:
             self._alerts += 1
             if self._on_alert is not None:
                 self._on_alert(event)
+
+
+def _ending(name: str) -> Stop:
+    return Stop("signal", f"{name}: no row is begun any more, those in flight may finish; run it again for the rest")
 
 
 async def _merged(outcome: BatchRun, paths: Paths, ids: KnownIds) -> BatchRun:

@@ -27,6 +27,7 @@ class Progress:
         elapsed: seconds.
         limits: requests and tokens per minute that the layers allow, by `"rpm"`, `"tpm"` and so on.
         stats: the session's.
+        stopping: why it ends early; None while it does not.
     """
 
     total: int | None
@@ -41,6 +42,7 @@ class Progress:
     elapsed: float
     limits: Mapping[str, float]
     stats: Stats = field(repr=False)
+    stopping: str | None = None
 
     @property
     def done(self) -> int:

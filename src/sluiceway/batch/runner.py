@@ -88,8 +88,9 @@ class Runner:
 
     async def run(self) -> None:
         """Read and ask until all is over; a cancellation gives up what is under way, and is raised."""
-        loop = asyncio.get_running_loop()
-        self._reader = loop.create_task(self._read())
+        self._reader = asyncio.get_running_loop().create_task(self._read())
+        if self._leaving:  # it was told to end before it began
+            self._reader.cancel()
         try:
             await asyncio.wait([self._reader])
             while self._under_way:
@@ -142,6 +143,7 @@ class Runner:
             asyncio.get_running_loop().time() - self._began,
             self._target.limits,
             self._session.stats,
+            None if self.stopping is None else self.stopping.message,
         )
 
     # ------------------------------------------------------------------ reading

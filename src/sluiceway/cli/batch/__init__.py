@@ -18,7 +18,7 @@ from sluiceway.cli.batch.options import (
     running_options,
     source_options,
 )
-from sluiceway.cli.batch.summary import exit_code, summary
+from sluiceway.cli.batch.summary import exit_code, summary, warn
 from sluiceway.cli.batch.via_batch_api import run_via_batch_api
 from sluiceway.errors import SluicewayError
 
@@ -78,7 +78,10 @@ def run_command(source: str, output: str, via: str, engine: str, **options: Any)
             options,
             target_on_ray,
         )
-    _execute(lambda target, settings: run(source=source, results=output, **target, **reading, **settings), options)
+    _execute(
+        lambda target, settings: run(source=source, results=output, on_alert=warn, **target, **reading, **settings),
+        options,
+    )
 
 
 @batch_command.command("retry-dead", epilog=_EXITS)
@@ -91,7 +94,10 @@ def retry_dead_command(results: str, template: str | None, **options: Any) -> No
 
     Rows that could not be read in the first place are left: correct them in the source and run that again.
     """
-    _execute(lambda target, settings: retry_dead(results=results, template=template, **target, **settings), options)
+    _execute(
+        lambda target, settings: retry_dead(results=results, template=template, on_alert=warn, **target, **settings),
+        options,
+    )
 
 
 def _execute(begin: Any, options: dict[str, Any], asked: Any = target_of) -> NoReturn:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from sluiceway.batch.outcome import ALERTED, DONE
 
 if TYPE_CHECKING:
     from sluiceway.batch import BatchRun
+    from sluiceway.events import ErrorRateHigh
 
 
 def summary(outcome: BatchRun) -> str:
@@ -28,6 +31,12 @@ def summary(outcome: BatchRun) -> str:
     if outcome.stopped is not None:
         lines.append(f"ended early: {outcome.stopped.message}")
     return "\n".join(lines)
+
+
+def warn(alert: ErrorRateHigh) -> None:
+    """Say on standard error that too many calls fail."""
+    text = f"warning: {alert.rate:.0%} of the {alert.calls:,} calls of the last minute failed, more than"
+    click.echo(f"{text} {alert.threshold:.0%}", err=True)
 
 
 def exit_code(outcome: BatchRun, *, alert_exit: bool) -> int:

@@ -32,6 +32,8 @@ def line(gauge: Gauge) -> str:
     parts.append(cost(now))
     if now.eta is not None:
         parts.append(f"{duration(now.eta)} left")
+    if now.stopping is not None:
+        parts.append(f"ending: {now.stopping}")
     return f"{duration(now.elapsed):>8}  {' · '.join(part for part in parts if part)}"
 
 
@@ -54,6 +56,8 @@ def rows(gauge: Gauge) -> Iterator[tuple[str, str, str]]:
         yield "dead letters", f"{now.dead:,}", "red"
     yield "tokens", f"{stats.tokens.input:,} in, {stats.tokens.output:,} out", ""
     yield "cost", cost(now) or "unknown", ""
+    if now.stopping is not None:
+        yield "ending", now.stopping, "yellow"
 
 
 def done(now: Progress) -> str:
