@@ -12,11 +12,12 @@ import signal
 import sys
 import threading
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from sluiceway import Pipeline, bounded, rate_limited, telemetry
-from sluiceway.cli.top import top_command
+from sluiceway.cli.top import _watch, top_command
 from sluiceway.cli.top.asking import NoAnswer, ask, url_of
 from sluiceway.cli.top.holding import said
 from sluiceway.cli.top.screen import lines
@@ -302,3 +303,10 @@ async def test_in_a_terminal_it_is_redrawn_until_ctrl_c(inspected):
             process.kill()
             await process.wait()
         os.close(master)
+
+
+def test_without_rich_it_says_how_to_go_on(monkeypatch):
+    """The live view is an extra; --once needs nothing."""
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with pytest.raises(click.ClickException, match=r"pip install 'sluiceway\[cli\]'; --once prints it"):
+        _watch("http://127.0.0.1:1", 1.0)
