@@ -127,7 +127,8 @@ async def job(title, redis, *, seconds, limits=None, server=None, url=None, even
     refused = sum(ledger.refusals.values())
     print(
         f"{title:32} {ledger.offered:>7,} {refused:>7,} {ledger.busiest_accepted:>8,} {ledger.utilisation:>7.1%} "
-        f"{ledger.token_utilisation or 0.0:>7.1%} {counts[0] / mean - 1:>+7.1%} {counts[-1] / mean - 1:>+6.1%}",
+        f"{ledger.token_utilisation or 0.0:>7.1%} {counts[0] / mean - 1:>+7.1%} {counts[-1] / mean - 1:>+6.1%} "
+        f"{sum(each['away'] for each in found.values()):>5}",
         flush=True,
     )
     return ledger, found
@@ -143,7 +144,9 @@ async def kill_two_add_one(crew, order, when):
 
 def header():
     print(f"\n8 processes, one Redis, {RATE} a second at the provider, tokens settled across processes")
-    print(f"{'':32} {'offered':>7} {'refused':>7} {'busiest':>8} {'of rpm':>7} {'of tpm':>7} {'least':>7} {'most':>6}")
+    print(
+        f"{'':32} {'offered':>7} {'refused':>7} {'busiest':>8} {'of rpm':>7} {'of tpm':>7} {'least':>7} {'most':>6} {'away':>5}"
+    )
 
 
 async def jobs(part, seconds):
@@ -171,7 +174,7 @@ async def jobs(part, seconds):
             await job("Redis away for 10 s", redis, seconds=seconds + 10, events=[(5, stop), (15, again)])
         if part in {"all", "slow"}:
             async with SlowLine(redis.port, 0.2) as line:
-                await job("Redis answers in 200 ms", redis, seconds=seconds, url=line.url)
+                await job("Redis answers in 200 ms", redis, seconds=seconds, url=line.url, store={"timeout": "3s"})
 
 
 # ------------------------------------------------------------------ permits a second

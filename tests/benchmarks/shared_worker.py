@@ -7,7 +7,9 @@ import time
 
 from sluiceway import rate_limited
 from sluiceway.backends.redis import RedisStore
+from sluiceway.events import StoreChanged
 from sluiceway.providers.openai import client as make_client
+from sluiceway.telemetry.hub import listen
 
 PROMPT = "word " * 38  # about 50 tokens by the server's count
 
@@ -23,7 +25,13 @@ async def calls(order):
     """Keep so many calls going until the end; return how many were answered."""
     store = RedisStore(order["redis"], prefix=order["prefix"], **order.get("store", {}))
     limiter = rate_limited(**order["limits"], store=store)
-    answered = failed = 0
+    answered = failed = away = 0
+
+    def hear(event):
+        nonlocal away
+        away += type(event) is StoreChanged and event.state == "away"
+
+    listen(hear)
     async with store, make_client(base_url=order["base_url"], api_key="sim") as client:
 
         @limiter
@@ -49,7 +57,7 @@ async def calls(order):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return {"name": order["name"], "answered": answered, "failed": failed}
+    return {"name": order["name"], "answered": answered, "failed": failed, "away": away}
 
 
 async def ours(order):

@@ -28,7 +28,6 @@ _SOON: Final = 0.002
 _EARLY: Final = 0.005  # seconds ahead of its need, and two trips, that a block is asked for
 _GRANULES: Final = 1440
 _PACE: Final = 0.05
-_AWAY: Final = 0.05  # seconds between two turns of our own book
 _FAR: Final = -1e18
 _LOOK: Final = 0.25  # seconds between two looks at whether the store is back
 _GRACE: Final = 3.0  # seconds in which everybody has looked, more than the longest pause between two tries
@@ -127,10 +126,6 @@ class SharedRate(Feeder):
         self._deaf_until = -math.inf
         if answer is None:  # closed or open, and away
             return self._nothing(now)
-        if self._own is not None:
-            again: float = max(_AWAY, answer["again"])
-            self._deaf_until = now + _AWAY
-            return min(again, 1.0)
         if answer["again"] >= 0.0:
             self._deaf_until = now + max(_SOON, answer["again"])
             return self._deaf_until - now
