@@ -47,6 +47,8 @@ bench: $(BENCH_STAMP) ## cost of layers, spans and waiting, and whole jobs again
 	$(BIN)/python tests/benchmarks/queues.py
 	$(BIN)/python tests/benchmarks/adaptive.py
 	$(BIN)/python tests/benchmarks/jobs.py
+	$(BIN)/python tests/benchmarks/batch.py --rows 5000 --calls 5000
+	$(BIN)/python tests/benchmarks/batch_kills.py --rounds 10 --rows 1500
 	$(BIN)/python tests/benchmarks/shared_limits.py
 
 coverage: $(STAMP)    ## branch coverage of the tests
