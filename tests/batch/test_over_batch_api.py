@@ -85,6 +85,23 @@ async def test_a_run_that_ends_is_taken_up_by_the_next(sim, api, tmp_path):
     assert (4, 20, 0) == (sim.ledger.batches, done.dead, done.answered)
 
 
+async def test_rows_that_were_appended_meanwhile_are_asked_by_the_run_that_takes_up_the_rest(sim, api, tmp_path):
+    """First what was under way is merged, then what is new."""
+    sim.set(batch_time="1h")
+    first = asyncio.create_task(run(tmp_path, source(tmp_path, 5), api))
+    while sim.ledger.batches < 1:  # noqa: ASYNC110 - the provider tells nobody
+        await asyncio.sleep(0.01)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    (batch,) = [each async for each in await api.batches.list()]
+    await api.batches.cancel(batch.id)
+    sim.set(batch_time=0)
+    done = await run(tmp_path, source(tmp_path, 8), api)
+    assert (3, 5, 8, 5, True) == (done.answered, done.dead, done.rows, done.before, done.complete)
+    assert 2 == sim.ledger.batches
+
+
 async def test_a_run_with_another_source_refuses_results_that_are_there(api, tmp_path):
     """The same manifest guards them."""
     await run(tmp_path, source(tmp_path, 2), api)

@@ -74,6 +74,22 @@ def test_answers_can_be_measured_on_rows_that_were_answered(prompts, tmp_path):
     assert "58.0 s" in told
 
 
+def test_the_pipeline_of_a_file_is_planned_with(prompts, tmp_path):
+    """Its limits bind; naming one that is not there says which are."""
+    config = tmp_path / "pipeline.toml"
+    config.write_text(
+        """
+        [[pipelines.nightly.layers]]
+        use = "rate_limited"
+        rpm = 60
+        """
+    )
+    told = json.loads(planned(prompts, "--model", "m", "--config", config, "--simulate", "--json"))
+    assert ("rpm", 300) == (told["binding"], told["simulated"]["answered"])
+    assert "nightly" in failed(prompts, "--model", "m", "--config", config, "--pipeline", "daily")
+    assert "write it into" in failed(prompts, "--model", "m", "--config", config, "--rpm", "5")
+
+
 def test_a_model_can_be_compared_with_others(prompts):
     """For the same rows; one whose price nobody knows is said to be unknown."""
     told = planned(prompts, "--model", "gpt-4o-mini", "--compare", "gpt-4o", "--compare", "my-own")

@@ -153,7 +153,11 @@ class _Run:
     async def _go(
         self, api: BatchApi, sink: FileSink, rows: RowsToAsk, poll: Duration, hear: Callable[[Progress], object]
     ) -> tuple[Stop | None, bool]:
-        """Split, unless that was done, and drive; return why it ended early, and whether all is merged."""
+        """Take up the parts of an earlier run, split what is left and drive it.
+
+        Returns:
+            Why it ended early, and whether all is merged.
+        """
         driver = Driver(
             api,
             self._store,
@@ -166,9 +170,10 @@ class _Run:
             hear=hear,
         )
         try:
-            if not self._store.load():
+            complete = not self._store.load() or await driver.run(self._stopping)
+            if complete:  # what is left of the source: all of it, or what was appended since it was split
                 await split(rows.tasks(), self._store, self._limits, token_counter(), rows.refuse)
-            complete = await driver.run(self._stopping)
+                complete = await driver.run(self._stopping)
         except SourceFailed as error:
             return Stop("source", str(error)), False
         except Exception as error:
