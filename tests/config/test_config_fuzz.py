@@ -36,7 +36,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 OF_THE_FILE = ("it is ", "it must be ", "tables inside tables")
-QUICK = settings(max_examples=300, deadline=timedelta(seconds=5))
+QUICK = settings(max_examples=150, deadline=timedelta(seconds=5))
 
 
 def places(data, path=()):

@@ -71,13 +71,18 @@ def compiled(source: Source, registry: Registry, environ: Mapping[str, str], bef
     ]
     session = _session(resolver, maker, problems)
     problems.raise_if_any()
-    used = {item.shared for items in resolver.pipelines.values() for item in items}
-    inside = {id(layer) for made in maker.made.values() for layer in made.inner}
-    unused = [name for name, layer in maker.limits.items() if name not in used and id(layer) not in inside]
-    warnings += [f"limits.{name} is used by no pipeline" for name in unused if resolver.pipelines]
+    warnings += [f"limits.{name} is used by no pipeline" for name in _unused(resolver, maker)]
     items = {name: tuple(items) for name, items in resolver.pipelines.items()}
     said = tuple(dict.fromkeys([*maker.warnings, *warnings]))
     return Compiled(maker.limits, pipelines, items, session, said, maker)
+
+
+def _unused(resolver: Resolver, maker: Maker) -> list[str]:
+    """Return the shared limits that nothing names, if there are pipelines that could."""
+    used = {item.shared for items in resolver.pipelines.values() for item in items}
+    inside = {id(layer) for made in maker.made.values() for layer in made.inner}
+    unused = [name for name, layer in maker.limits.items() if name not in used and id(layer) not in inside]
+    return unused if resolver.pipelines else []
 
 
 def _pipeline(name: str, items: list[Item], maker: Maker) -> tuple[Layer, ...]:

@@ -69,6 +69,8 @@ def checked(source: Source, problems: Problems) -> dict[str, Any]:
             _without(data, path)
     for section in ("limits", "pipelines", "session"):
         data.setdefault(section, {})
+    for name, table in data["pipelines"].items():
+        data["pipelines"][name] = {key: value for key, value in table.items() if value is not None}
     return data
 
 
