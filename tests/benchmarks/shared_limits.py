@@ -144,9 +144,8 @@ async def kill_two_add_one(crew, order, when):
 
 def header():
     print(f"\n8 processes, one Redis, {RATE} a second at the provider, tokens settled across processes")
-    print(
-        f"{'':32} {'offered':>7} {'refused':>7} {'busiest':>8} {'of rpm':>7} {'of tpm':>7} {'least':>7} {'most':>6} {'away':>5}"
-    )
+    names = {"offered": 7, "refused": 7, "busiest": 8, "of rpm": 7, "of tpm": 7, "least": 7, "most": 6, "away": 5}
+    print(f"{'':32} {' '.join(f'{name:>{width}}' for name, width in names.items())}")
 
 
 async def jobs(part, seconds):
@@ -277,7 +276,12 @@ async def fleet(workers, rate, seconds, server, skew):
 def fleets():
     """Run the fleets."""
     print("\na fleet on virtual time, an answer of the store in 5 ms")
-    for workers, rate, seconds, skew in ((200, 1_000, 20, 0.0), (200, 1_000, 20, 0.05), (200, 100, 100, 0.0)):
+    for workers, rate, seconds, skew in (
+        (200, 1_000, 20, 0.0),
+        (200, 1_000, 20, 0.05),
+        (200, 100, 100, 0.0),
+        (1_000, 167, 60, 0.0),
+    ):
         run_virtually(fleet(workers, rate, seconds, MemoryServer("5ms"), skew))
 
 

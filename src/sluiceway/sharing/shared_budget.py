@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sluiceway.algorithms.allowance import Allowance
     from sluiceway.sharing.store import SharedStore
 
-_EVERY: Final = 0.25  # seconds between two reports of what was spent
+_EVERY: Final = 0.25  # seconds between two reports of what was spent; longer where there are many workers
+_EACH: Final = 0.002  # seconds, for each of them
 _LINGER: Final = 1.0  # seconds for which an allowance is kept that nobody uses
 _DAY: Final = 86_400.0
 
@@ -111,7 +112,7 @@ class SharedBudget(Feeder):
                 await self._exchange([])
             except StoreAwayError:
                 return _EVERY
-        return min(_EVERY, self.store.lease / 3.0)
+        return min(max(_EVERY, _EACH * self.workers), self.store.lease / 3.0)
 
     async def goodbye(self, now: float) -> None:  # noqa: ARG002 - a budget knows no time
         """Tell what was spent, and give back what is not reserved."""
