@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,8 @@ from killed_actors import with_one_killed
 from sluiceway import Pipeline, bounded
 from sluiceway.backends import ray as on_ray
 from sluiceway.batch import read_dead_letters, read_results
+
+RECIPE = Path(__file__).parents[3] / "recipes" / "batch_on_ray.py"
 
 pytestmark = pytest.mark.real
 
@@ -41,3 +46,17 @@ async def test_a_dataset_of_ray_is_asked_too_and_resumed(cluster, tmp_path):
     assert {f"r{i}": f"p{i}" for i in range(40)} == {id_: output.partition(" ")[0] for id_, output in found.items()}
     assert str(os.getpid()) not in {output.rpartition(" ")[2] for output in found.values()}
     assert ["no id"] == [letter.error.type for letter in read_dead_letters(tmp_path / "answers.dead.jsonl")]
+
+
+async def test_the_recipe_prints_what_it_says(cluster):
+    """On the cluster that the environment names, without a warning of Python's; Ray itself may say something."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", str(RECIPE)),
+        env={**os.environ, "RAY_ADDRESS": cluster},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    promised = RECIPE.read_text().partition("Prints::\n\n")[2].partition('"""')[0]
+    assert [line.strip() for line in promised.strip().splitlines()] == output.decode().splitlines()
+    assert 0 == process.returncode
