@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway import Pipeline, Session, bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from sluiceway import Layer, Pipeline, Session, bounded, circuit_breaker, rate_limited, retry_jitter, timed
 from sluiceway.batch import (
     BatchError,
     BatchLocked,
@@ -342,6 +342,36 @@ async def test_a_cancellation_gives_up_what_is_in_flight_and_keeps_what_was_answ
     rest = await run(provider.ask, prompts(100), out, pipeline=Pipeline(bounded(10)))
     assert (70, 30) == (rest.answered, rest.before)
     assert 110 == len(provider.asked)
+
+
+async def test_a_function_that_cancels_itself_is_a_dead_letter(out):
+    """Its own affair, and no end of the batch."""
+
+    async def ask(prompt):
+        if prompt == "prompt 1":
+            raise asyncio.CancelledError
+        return prompt
+
+    outcome = await run(ask, prompts(3), out, pipeline=PLAIN)
+    assert (2, 1, 0, 3) == (outcome.answered, outcome.dead, outcome.pending, outcome.exit_code)
+    assert ("asyncio.CancelledError", "cancelled") == (letters(out)[0].error.type, letters(out)[0].error.fault)
+
+
+async def test_an_answer_that_came_is_kept_when_the_layers_around_it_are_cut_off(out):
+    """It is paid for: a layer that takes its time afterwards must not cost it."""
+
+    class Slow(Layer):
+        async def handle(self, call, proceed):
+            answer = await proceed(call)
+            await asyncio.sleep(60)
+            return answer
+
+    task = asyncio.create_task(run(Provider().ask, prompts(3), out, pipeline=Pipeline(Slow())))
+    await asyncio.sleep(5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert 3 == len(answers(out))
 
 
 async def test_no_more_rows_are_begun_than_may_be_under_way(out):

@@ -71,8 +71,8 @@ class BatchRun:
         """
         if self.signal is not None:
             return _SIGNALLED + self.signal
-        if self.stopped is not None:
-            return BROKEN if self.stopped.kind in _BROKEN_KINDS else STOPPED
+        if self.stopped is not None or not self.complete:
+            return BROKEN if self.stopped is not None and self.stopped.kind in _BROKEN_KINDS else STOPPED
         return DEAD_LETTERS if self.dead_in_all else DONE
 
     def __str__(self) -> str:

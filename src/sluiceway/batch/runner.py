@@ -10,13 +10,11 @@ from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from sluiceway.batch.answers import full, output_of
 from sluiceway.batch.dead_letters import DeadLetter, Failure
 from sluiceway.batch.errors import BadRow
 from sluiceway.batch.ids import ANSWERED, DEAD, SEEN, of_row
 from sluiceway.batch.keeping import CannotWrite
 from sluiceway.batch.progress import Progress
-from sluiceway.batch.rows import ResultRow
 from sluiceway.batch.sources.row import Row, Unread
 from sluiceway.batch.sources.source import SourceFailed
 from sluiceway.batch.under_way import NOTHING, UnderWay
@@ -226,10 +224,13 @@ class Runner:
             while asked:
                 try:
                     answer = await self._target.ask(prepared)
-                except CancelledError:
-                    if entry.answer is NOTHING:
+                except CancelledError as error:
+                    if entry.answer is not NOTHING:
+                        answer = entry.answer  # it came, and only the layers around it were cut off
+                    elif entry.cancelled():
                         raise
-                    answer = entry.answer  # it came, and only the layers around it were cut off
+                    else:  # the function's own doing
+                        return await self._bury(entry, error)
                 except Exception as error:  # noqa: BLE001 - it is the row's outcome
                     asked = await self._failed(entry, error)
                     continue
@@ -239,20 +240,7 @@ class Runner:
             self.stop(Stop(_DISK, str(error)))
 
     async def _answered(self, entry: UnderWay, answer: Any) -> None:
-        row = ResultRow(
-            entry.row.id,
-            entry.row.index,
-            output_of(answer),
-            entry.usage,
-            entry.cost,
-            entry.attempts,
-            entry.latency,
-            entry.model,
-            entry.waited,
-            time.time(),
-            full(answer) if self._settings.full_response else None,
-        )
-        await self._keeper.answer(row)
+        await self._keeper.answer(entry.result(answer, whole=self._settings.full_response))
         entry.settled = True
         self._weather.answered()
         self._count(dead=False)
@@ -275,21 +263,8 @@ class Runner:
         await self._wait(verdict.reason, verdict.seconds)
         return True
 
-    async def _bury(self, entry: UnderWay, error: Exception) -> None:
-        row = entry.row
-        letter = DeadLetter(
-            row.id,
-            row.index,
-            Failure.of(error),
-            "call",
-            row.line,
-            entry.attempts,
-            entry.latency,
-            entry.usage,
-            time.time(),
-            row.value,
-        )
-        await self._keeper.bury(letter)
+    async def _bury(self, entry: UnderWay, error: BaseException) -> None:
+        await self._keeper.bury(entry.letter(error))
         entry.settled = True
         self._count(dead=True)
 

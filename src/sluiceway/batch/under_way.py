@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
+from sluiceway.batch.answers import full, output_of
+from sluiceway.batch.dead_letters import DeadLetter, Failure
+from sluiceway.batch.rows import ResultRow
 from sluiceway.events import AttemptFinished, AttemptStarted, BackedOff, Waited
 from sluiceway.providers.errors import classify
 from sluiceway.telemetry.kinds import answering_model, model_of
@@ -127,6 +131,23 @@ class UnderWay:
             cost = self._session.pricing(self.model, usage)
         if cost is not None:
             self.cost = cost + (self.cost or 0.0)
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled from outside, and not by what it asks."""
+        return self.task is not None and self.task.cancelling() > 0
+
+    def result(self, answer: Any, *, whole: bool) -> ResultRow:
+        """Return the row of results; the whole response is in it if that is wanted."""
+        row = self.row
+        output, response = output_of(answer), full(answer) if whole else None
+        took = (self.usage, self.cost, self.attempts, self.latency, self.model, self.waited)
+        return ResultRow(row.id, row.index, output, *took, time.time(), response)
+
+    def letter(self, error: BaseException) -> DeadLetter:
+        """Return the dead letter of the row, which ended with *error*."""
+        row = self.row
+        took = (self.attempts, self.latency, self.usage)
+        return DeadLetter(row.id, row.index, Failure.of(error), "call", row.line, *took, time.time(), row.value)
 
     def leave(self) -> None:
         """Let what is at the provider finish, and give up what only waits: the batch ends."""
