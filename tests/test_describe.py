@@ -126,11 +126,11 @@ def test_what_has_no_layers_is_refused(thing):
 
 async def test_a_snapshot_holds_the_state_of_each_layer_by_its_name():
     """Layers without state are left out; a second of one name is told apart."""
-    bound = Pipeline(timed(5), bounded(2), rate_limited(rps=10), bounded(9))(ask)
+    bound = Pipeline(timed(5), bounded(2), bounded(9), rate_limited(rps=10))(ask)
     task = asyncio.create_task(bound())
     await asyncio.sleep(0.5)
     shot = snapshot(bound)
-    assert ["bounded", "rate_limited", "bounded 2"] == list(shot)
+    assert ["bounded", "bounded 2", "rate_limited"] == list(shot)
     assert [(1, 2), (1, 9)] == [(shot[name][0].in_flight, shot[name][0].limit) for name in ("bounded", "bounded 2")]
     await task
     assert 0 == snapshot(bound)["bounded"][0].in_flight
