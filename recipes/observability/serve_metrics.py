@@ -4,8 +4,9 @@ Somebody has to notice at night that calls fail, that a queue grows, or that the
 line serves the metrics of every function with layers; the files beside this one do the rest: `prometheus.yml` scrapes
 it, `alerts.yml` has the rules, and `dashboard.json` is imported into Grafana. In two terminals:
 
-    python recipes/observability/serve_metrics.py 600                      # seconds of traffic on port 9464
-    cd recipes/observability && prometheus --config.file=prometheus.yml    # then http://localhost:9090/alerts
+    python recipes/observability/serve_metrics.py 600    # seconds of traffic on port 9464
+    cd recipes/observability                             # and look at http://localhost:9090/alerts
+    prometheus --config.file=prometheus.yml --storage.tsdb.path=$(mktemp -d)
 
 Prints where the metrics are, and what they were made of::
 
