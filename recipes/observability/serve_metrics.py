@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 1.5
 PORT = int(os.environ.get("METRICS_PORT", "0" if len(sys.argv) == 1 else "9464"))
 MODEL = "gpt-4o-mini"
 account, breaker = rate_limited(rpm=1200, tpm=600_000), circuit_breaker()  # one of each for both functions
