@@ -155,6 +155,26 @@ async def test_priority_holds_within_a_process(server):
     assert ["first", 0, 1, 2, 2] == order
 
 
+async def test_who_is_next_is_asked_for_first_whatever_he_costs(server):
+    """A heavy call that overtakes light ones gets its tokens, though what is held would do for those."""
+    cost = {"light": 100, "heavy": 5_000}
+    limits = {"tpm": 60_000, "tokens": lambda call: cost[call.args[0]], "queue": Priority()}
+    other = Worker(server, callers=3, **(limits | {"tokens": lambda call: 100}))
+    limiter = rate_limited(**limits, store=MemoryStore(server))
+
+    @limiter
+    async def ask(kind):
+        return now()
+
+    light = [asyncio.create_task(ask("light")) for _ in range(40)]
+    await asyncio.sleep(1)
+    with hints(priority=0):
+        heavy = await asyncio.wait_for(ask("heavy"), 30)
+    await asyncio.gather(*light)
+    assert 1 < heavy < 15
+    await other.end()
+
+
 # ------------------------------------------------------------------ blocks
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.leased_pool import LeasedPool
 from sluiceway.algorithms.rate_book import BUCKET, WINDOW, RateBook
 from sluiceway.algorithms.rates import EPSILON
+from sluiceway.sharing.asking import book_specs, needed, summed
 from sluiceway.sharing.feeder import Feeder
 from sluiceway.sharing.line import StoreAwayError
 
@@ -16,38 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluiceway.admission import WaitingRoom
+    from sluiceway.sharing.asking import Limit
     from sluiceway.sharing.store import SharedStore
 
-Limit = tuple[float, float, bool]
-"""The limit, its window in seconds, and whether it is counted exactly and not spread (a limit of a day)."""
-
-_MOST: Final = 500  # calls asked for at a time
 _SETTLE: Final = 0.05  # seconds for which what was settled may wait for company
 _LINGER: Final = 0.1  # seconds for which permits are kept that nobody wants, and two blocks
 _SOON: Final = 0.002
 _EARLY: Final = 0.005  # seconds ahead of its need, and two trips, that a block is asked for
-_GRANULES: Final = 1440
-_PACE: Final = 0.05
 _FAR: Final = -1e18
 _LOOK: Final = 0.25  # seconds between two looks at whether the store is back
 _GRACE: Final = 3.0  # seconds in which everybody has looked, more than the longest pause between two tries
-
-
-def book_specs(limits: Sequence[Limit], *, exact: bool, burst: float, margin: float, block: float) -> list[list[float]]:
-    """Return *limits* as a `RateBook` takes them.
-
-    A bucket holds two blocks less than *burst*: so much may be in the hands of workers, or late.
-    """
-    specs = []
-    for limit, window, long in limits:
-        if exact or long:
-            span = window + margin
-            pace = [span / limit, min(_PACE, window / 10.0)] if not long else [0.0, 0.0]
-            specs.append([WINDOW, limit, span, window / _GRANULES, *pace])
-        else:
-            seconds = max(burst - 2.0 * block, burst / 4.0)
-            specs.append([BUCKET, limit, window, max(1.0, limit / window * seconds), 0.0, 0.0])
-    return specs
 
 
 class SharedRate(Feeder):
@@ -171,20 +149,7 @@ class SharedRate(Feeder):
         """Return the calls that wait and for which nothing is promised yet, and how many of the first are promised."""
         if self.room is None or not self.room.occupied:
             return [], 0
-        held = self.pool.held()
-        calls: list[list[Any]] = []
-        covered = 0
-        for waiter in itertools.islice(self.room.queue, _MOST):
-            if waiter.future.done():
-                continue
-            costs = list(waiter.costs)
-            if not calls and all(have + EPSILON >= cost for have, cost in zip(held, costs, strict=True)):
-                held = [have - cost for have, cost in zip(held, costs, strict=True)]
-                covered += 1
-            elif calls and calls[-1][1] == costs:
-                calls[-1][0] += 1
-            else:
-                calls.append([1, costs])
+        calls, covered = needed(self.room.queue, self.pool.held())
         if calls or covered:
             self._moved_at = now
         if calls:
@@ -252,7 +217,7 @@ class SharedRate(Feeder):
         offset = line.offset
         stamped = [[at - offset if offset < math.inf else 0.0, deltas] for at, deltas in changes]
         try:
-            answer = await self.ask({**question, "changes": stamped if self._logs else _summed(changes)})
+            answer = await self.ask({**question, "changes": stamped if self._logs else summed(changes)})
         except StoreAwayError:
             return self._stand_in(question, changes)
         pool.pause_asked = -math.inf
@@ -353,13 +318,3 @@ class SharedRate(Feeder):
             await self._exchange([], [], now, bye=True)
         self.pool.low = 0.0
         self._deaf_until = -math.inf
-
-
-def _summed(changes: list[tuple[float, list[float]]]) -> list[list[Any]]:
-    """Return *changes* as one charge and one refund: a bucket does not ask when."""
-    if not changes:
-        return []
-    columns = list(zip(*(deltas for _, deltas in changes), strict=True))
-    charged = [sum(delta for delta in column if delta > 0.0) for column in columns]
-    refunded = [sum(delta for delta in column if delta < 0.0) for column in columns]
-    return [[0.0, deltas] for deltas in (charged, refunded) if any(deltas)]
