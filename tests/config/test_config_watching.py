@@ -95,6 +95,16 @@ async def test_a_file_that_is_exchanged_for_another_is_seen(file):
         assert 31 == config.pipelines["chat"].layers[1].limit
 
 
+async def test_a_change_between_loading_and_watching_is_seen(file):
+    """It was missed when the watch took the state of the file that it found: a start under load takes long enough."""
+    path, write = file
+    config = load(path)
+    write(SMALL.replace("limit = 30", "limit = 8"))
+    async with config.watch("1s"):
+        await asyncio.sleep(1.1)
+    assert 8 == config.pipelines["chat"].layers[1].limit
+
+
 async def test_the_log_tells_both(file, caplog):
     """A warning for what could not be used, with the place; a line for what counts."""
     path, write = file

@@ -158,7 +158,7 @@ class Config:
         changed += [name for name in before.pipelines if name not in now.pipelines]
         self._now = now
         self._handles = handles
-        self._source = Source(self._source.name, fresh.data, fresh.lines)
+        self._source = Source(self._source.name, fresh.data, fresh.lines, fresh.stamp)
         publish(ConfigReloaded(_now(), None, self._source.name, tuple(changed), now.warnings))
         return tuple(changed)
 
@@ -176,7 +176,7 @@ class Config:
         """
         if self._source.name.startswith("<"):
             raise ValueError(f"{self._source.name} is no file: there is nothing to watch")
-        return Watch(self._source.name, self._try, every)
+        return Watch(self._source.name, self._try, every, self._source.stamp)
 
     def _try(self) -> bool:
         """Read the file again; whether nothing was wrong with it."""

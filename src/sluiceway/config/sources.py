@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import os
 
 Format: TypeAlias = Literal["toml", "yaml", "json"]
+Stamp: TypeAlias = tuple[int, int, int]
 
 _FORMATS: Final[dict[str, Format]] = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 _LARGEST: Final = 512 * 1024  # bytes of a file
@@ -35,11 +36,13 @@ class Source:
         name: of the file; `<text>` or `<mapping>` without one.
         data: its tables; nothing of it is shared with what it was made of.
         lines: the line of each value, as far as that is known.
+        stamp: which state of the file that is; taken before it was read, so that no later one is missed.
     """
 
     name: str
     data: dict[str, Any]
     lines: Mapping[Path, int] = field(default_factory=dict)
+    stamp: Stamp | None = None
 
 
 def read(source: str | os.PathLike[str] | Mapping[str, Any] | None, text: str | None, given: Format | None) -> Source:
@@ -58,12 +61,22 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | None, text: str | 
         return Source("<mapping>", _plain("<mapping>", source))
     if text is None:
         file = FilePath(source)  # type: ignore[arg-type]  # one of the two is given
-        return _parsed(str(file), _content(file), given or _format_of(file))
+        before = stamp(file)
+        return replace(_parsed(str(file), _content(file), given or _format_of(file)), stamp=before)
     if not isinstance(text, str):
         raise TypeError(f"text={type(text).__name__} must be a str")
     if given is None:
         raise TypeError("text= needs its format=: 'toml', 'yaml' or 'json'")
     return _parsed("<text>", text, given)
+
+
+def stamp(file: str | FilePath) -> Stamp | None:
+    """Return what tells one state of *file* from another: its time, size and number; None if it is not there."""
+    try:
+        found = FilePath(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _format_of(file: FilePath) -> Format:

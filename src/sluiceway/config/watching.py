@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from sluiceway.durations import Duration, seconds
+
+from .sources import Stamp, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,30 +25,24 @@ class Watch:
         file: its path.
         again: called when it is another; whether it could be used.
         every: how long to wait between two looks.
+        seen: the state of the file that was read already.
 
     Attributes:
         reloads: how often it was read and used; failures: how often it was of no use.
     """
 
-    def __init__(self, file: str, again: Callable[[], bool], every: Duration) -> None:
+    def __init__(self, file: str, again: Callable[[], bool], every: Duration, seen: Stamp | None) -> None:
         self._file = file
         self._again = again
         self._every = seconds(every, "every")
-        self._seen = self._look()
+        self._seen = seen
         self._task: asyncio.Task[None] | None = None
         self.reloads = 0
         self.failures = 0
 
-    def _look(self) -> tuple[int, int, int] | None:
-        try:
-            found = Path(self._file).stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
     def look(self) -> None:
         """Look now."""
-        found = self._look()
+        found = stamp(self._file)
         if found == self._seen:
             return
         self._seen = found
