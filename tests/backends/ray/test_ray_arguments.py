@@ -8,8 +8,10 @@ import pytest
 
 from sluiceway import Pipeline, bounded
 from sluiceway.backends import ray as on_ray
+from sluiceway.backends.ray.ray_batch import RayBatch
 from sluiceway.batch import BatchError
 from sluiceway.errors import MissingExtra
+from sluiceway.order import PipelineWarning
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'sluiceway[ray]'")
 
@@ -69,3 +71,17 @@ async def test_without_ray_the_error_says_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(MissingExtra, match=r"pip install 'sluiceway\[ray\]'"):
         await run(tmp_path)
+
+
+async def test_a_limit_that_actors_do_not_share_is_warned_of(tmp_path, monkeypatch):
+    """It would be the limit of each, so of all together as many times more; with the store, or alone, it is well."""
+
+    async def not_started(self, *, resume):
+        return "not started"
+
+    monkeypatch.setattr(RayBatch, "run", not_started)
+    with pytest.warns(PipelineWarning, match="bounded has no store: each of the 2 actors"):
+        await run(tmp_path, pipeline=lambda _: Pipeline(bounded(3)))
+    assert "not started" == await run(tmp_path, pipeline=lambda _: Pipeline(bounded(3)), actors=1)
+    assert "not started" == await run(tmp_path, pipeline=lambda store: Pipeline(bounded(3, store=store)))
+    assert "not started" == await run(tmp_path)

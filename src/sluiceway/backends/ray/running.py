@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sluiceway.backends.memory import MemoryStore
@@ -16,7 +17,10 @@ from sluiceway.batch.paths import Paths
 from sluiceway.batch.settings import Settings
 from sluiceway.batch.sources.opening import MAX_ROW
 from sluiceway.batch.usual import usual_pipeline
+from sluiceway.binding import layers_of
 from sluiceway.layer import Layer
+from sluiceway.layers import bounded, rate_limited
+from sluiceway.order import PipelineWarning
 
 if TYPE_CHECKING:
     import contextlib
@@ -113,6 +117,8 @@ async def run(
         BatchLocked, BatchMismatch: as in `batch.run`.
         BatchError: there is no cluster at *address*, or the run broke off; the same command goes on where it ended.
         TypeError, ValueError: an argument is wrong.
+
+    A limit that is not given the store is a `PipelineWarning`.
     """
     checked = Settings.of(**settings)
     size = Size(_whole("actors", actors), _share("cpus", cpus))
@@ -133,6 +139,7 @@ async def run(
     opened = Rows(source) if is_dataset(source) else reading.open()
     try:
         target = work.target(MemoryStore())
+        _warn_of_what_is_not_shared(target.function, actors)
         try:
             batch = RayBatch(target, opened, paths, work, reading, size, address, watch)
             return await batch.run(resume=resume)
@@ -140,6 +147,19 @@ async def run(
             await target.close()
     finally:
         opened.close()
+
+
+def _warn_of_what_is_not_shared(function: Any, actors: int) -> None:
+    if actors == 1:
+        return
+    for layer in layers_of(function):
+        if isinstance(layer, (rate_limited, bounded)) and layer.settings().get("store") is None:
+            warnings.warn(
+                f"{type(layer).__name__} has no store: each of the {actors} actors has its limit for itself; write "
+                f"{type(layer).__name__}(..., store=store) with what pipeline= is called with",
+                PipelineWarning,
+                stacklevel=3,
+            )
 
 
 def _check_sendable(ask: Any) -> None:
