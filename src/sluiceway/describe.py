@@ -71,6 +71,8 @@ class Description:
     def to_config(self, format: Format = "toml", *, registry: Registry | None = None) -> str:
         """Return a file of which `sluiceway.config.load` makes the same pipeline; what is by default is left out.
 
+        A limit that it shares with others is written as its own.
+
         Args:
             format: `"toml"`, `"yaml"` or `"json"`.
             registry: names functions, layers and other objects that cannot be written; give the same to `load`.

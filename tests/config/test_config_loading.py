@@ -15,6 +15,7 @@ from config_files import DATA, SMALL, TEXTS
 from sluiceway import (
     Deployment,
     Fair,
+    MissingExtra,
     Pipeline,
     PipelineWarning,
     Priority,
@@ -321,3 +322,14 @@ def test_a_layer_of_the_application_is_used_by_its_name():
     registry = Registry({"mine": timed}, modules=["sluiceway"])
     file = {"pipelines": {"chat": {"layers": [{"use": "mine", "limit": 3}, {"use": "sluiceway:bounded", "limit": 4}]}}}
     assert [timed, bounded] == [type(layer) for layer in load(file, registry=registry).pipelines["chat"].layers]
+
+
+def test_yaml_needs_an_extra_and_the_others_do_not(monkeypatch):
+    """The error says how to install it."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtra, match=r"sluiceway\[yaml\]"):
+        load(text=TEXTS["yaml"], format="yaml")
+    with pytest.raises(MissingExtra, match=r"sluiceway\[yaml\]"):
+        describe(load(text=TEXTS["json"], format="json").pipelines["chat"]).to_config("yaml")

@@ -337,3 +337,43 @@ async def test_a_layer_of_somebody_else_s_decides_what_it_keeps():
     config.reload(pipelines({"use": "counting", "step": 10}))
     await ask(2)
     assert 11 == config.pipelines["chat"].layers[0].count
+
+
+class difficult(Layer):
+    """A layer of somebody else's, which fails where it is told to."""
+
+    def __init__(self, fails=""):
+        self.fails = fails
+
+    def stand_among(self, layers):
+        if self.fails == "stand_among":
+            raise RuntimeError("not here")
+
+    def renewed(self, fresh):
+        raise RuntimeError("cannot")
+
+    async def handle(self, call, proceed):
+        return await proceed(call)
+
+
+async def test_a_layer_of_somebody_else_s_cannot_leave_half_a_reload():
+    """One that cannot stand there is found before anything is exchanged; one that cannot go on begins anew."""
+    from sluiceway.config import Registry
+
+    def file(limit, fails):
+        return pipelines({"use": "bounded", "limit": limit}, {"use": "difficult", "fails": fails})
+
+    config = load(file(3, ""), registry=Registry({"difficult": difficult}))
+    bound, before = config.pipelines["chat"].layers
+    with pytest.raises(ConfigError, match="cannot be put together: RuntimeError: not here"):
+        config.reload(file(4, "stand_among"))
+    assert (3, before) == (bound.limit, config.pipelines["chat"].layers[1])
+    config.reload(file(5, "later"))
+    assert (5, "later") == (bound.limit, config.pipelines["chat"].layers[1].fails)
+    assert any("begins anew: its renewed() failed with RuntimeError: cannot" in each for each in config.warnings)
+
+
+async def test_a_pipeline_that_is_not_there_is_told_with_those_that_are():
+    """A `KeyError`, as of any mapping."""
+    with pytest.raises(KeyError, match="no pipeline is called 'chta': did you mean 'chat'"):
+        _ = load(text=SMALL, format="toml").pipelines["chta"]

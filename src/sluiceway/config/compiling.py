@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.order import check
+from sluiceway.running import Chain
 from sluiceway.session import Session
 
 from .document import checked
@@ -66,9 +67,11 @@ def compiled(source: Source, registry: Registry, environ: Mapping[str, str], bef
         if layer is not None:
             maker.limits[name] = layer
     pipelines = {name: _pipeline(name, items, maker) for name, items in resolver.pipelines.items()}
-    warnings = [
-        f"pipelines.{name}: {text}" for name, layers in pipelines.items() for text in _order(name, layers, problems)
-    ]
+    warnings = []
+    for name, layers in pipelines.items():
+        warnings += [f"pipelines.{name}: {text}" for text in _order(name, layers, problems)]
+        if before is None:
+            _put_together(name, layers, problems)
     session = _session(resolver, maker, problems)
     problems.raise_if_any()
     warnings += [f"limits.{name} is used by no pipeline" for name in _unused(resolver, maker)]
@@ -103,6 +106,14 @@ def _order(name: str, layers: tuple[Layer, ...], problems: Problems) -> list[str
     except ValueError as error:
         problems.add(("pipelines", name), str(error))
         return []
+
+
+def _put_together(name: str, layers: tuple[Layer, ...], problems: Problems) -> None:
+    """Put *layers* together once, so that one that cannot be is found before anything is exchanged."""
+    try:
+        Chain(layers, name)
+    except Exception as error:  # noqa: BLE001 - whatever a layer of somebody else's says
+        problems.add(("pipelines", name), f"its layers cannot be put together: {type(error).__name__}: {error}")
 
 
 def _session(resolver: Resolver, maker: Maker, problems: Problems) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sluiceway.telemetry.hub import publish
 
 from .compiling import Compiled, compiled
 from .handle import PipelineHandle
+from .problems import hint
 from .registry import Registry
 from .sources import Format, Source, read
 from .watching import Watch
@@ -79,7 +80,8 @@ class Config:
         self._format = form
         self._source = source
         self._now: Compiled = compiled(source, registry, environ)
-        self._handles = {name: PipelineHandle(name, layers) for name, layers in self._now.pipelines.items()}
+        handles = {name: PipelineHandle(name, layers) for name, layers in self._now.pipelines.items()}
+        self._handles = _Named(handles)
 
     @property
     def source(self) -> str:
@@ -157,7 +159,7 @@ class Config:
                 changed.append(name)
         changed += [name for name in before.pipelines if name not in now.pipelines]
         self._now = now
-        self._handles = handles
+        self._handles = _Named(handles)
         self._source = Source(self._source.name, fresh.data, fresh.lines, fresh.stamp)
         publish(ConfigReloaded(_now(), None, self._source.name, tuple(changed), now.warnings))
         return tuple(changed)
@@ -189,6 +191,13 @@ class Config:
 
     def __repr__(self) -> str:
         return f"<Config {self.source}: {', '.join(self._handles) or 'no pipelines'}>"
+
+
+class _Named(dict[str, PipelineHandle]):
+    """Pipelines by name; asked for one that is not there, it tells which are."""
+
+    def __missing__(self, name: object) -> PipelineHandle:
+        raise KeyError(f"no pipeline is called {name!r}: {hint(name, self)}")
 
 
 def _said(items: tuple[Item, ...] | None, of: Compiled) -> list[Any]:

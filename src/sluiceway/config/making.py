@@ -94,7 +94,13 @@ class Maker(Values):
         same = old.item.settings == now.item.settings
         if same and len(old.inner) == len(now.inner) and all(map(_is, old.inner, now.inner)):
             return old.layer
-        return old.layer.renewed(now.layer)
+        try:
+            return old.layer.renewed(now.layer)
+        except Exception as error:  # noqa: BLE001 - a layer of somebody else's; half a reload would be worse than a fresh one
+            self.warnings.append(
+                f"{'.'.join(owner)} begins anew: its renewed() failed with {type(error).__name__}: {error}"
+            )
+            return now.layer
 
     def _class_of(self, item: Item) -> type[Layer] | None:
         found = self._layers.get(item.use)
