@@ -40,25 +40,26 @@ class Provider:
         return number
 
 
-async def test_a_bound_is_halved_and_doubled_under_a_thousand_calls_and_none_is_lost():
+@pytest.mark.parametrize("start", [100, 1_000])
+async def test_a_bound_is_halved_and_doubled_under_load_and_no_call_is_lost(start):
     """Whoever is inside stays, whoever waits keeps its place, and nobody enters beyond the limit of the moment."""
-    provider = Provider(limit=100)
-    config = load(pipelines({"use": "bounded", "limit": 100}))
+    provider = Provider(limit=start)
+    config = load(pipelines({"use": "bounded", "limit": start}))
     ask = config.pipelines["chat"](provider.ask)
     order = []
 
     async def call(number):
         order.append(await ask(number))
 
-    calls = [asyncio.create_task(call(i)) for i in range(1_000)]
+    calls = [asyncio.create_task(call(i)) for i in range(10 * start)]
     (layer,) = config.pipelines["chat"].layers
-    for limit in (50, 200, 25, 100):
+    for limit in (start // 2, 2 * start, start // 4, start):
         await asyncio.sleep(1.7)
         provider.limit = limit
         config.reload(pipelines({"use": "bounded", "limit": limit}))
-        assert 100 < layer.snapshot()[0].waiting
+        assert start < layer.snapshot()[0].waiting
     await asyncio.gather(*calls)
-    assert list(range(1_000)) == order  # nobody was lost, nobody passed another
+    assert list(range(10 * start)) == order  # nobody was lost, nobody passed another
     assert 0 == provider.beyond
     assert (layer,) == config.pipelines["chat"].layers
     assert 0 == layer.snapshot()[0].in_flight == layer.snapshot()[0].waiting
