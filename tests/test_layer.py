@@ -332,7 +332,7 @@ def test_wrong_arguments_are_python_s_own_type_error():
 
 def test_inspect_shows_a_layers_own_signature():
     """Editors and `help` show the settings, not `*args, **kwargs`."""
-    assert ["limit", "by", "max_wait", "max_queue", "queue"] == list(inspect.signature(bounded).parameters)
+    assert ["limit", "by", "max_wait", "max_queue", "queue", "store"] == list(inspect.signature(bounded).parameters)
 
 
 async def test_a_layer_may_run_the_rest_not_at_all_once_or_often():
