@@ -118,7 +118,7 @@ async def test_a_limit_of_a_day_is_counted_and_not_spread(ask):
     assert 5 == len(waits(answer))
     answer = await rate(ask, calls=[[1, [1.0]]], specs=[DAY], held=[5.0])
     assert [] == waits(answer)
-    assert 86_395 == pytest.approx(answer["again"], abs=61)
+    assert 86_370 == pytest.approx(answer["again"], abs=61)
 
 
 async def test_what_a_window_gets_back_is_there_for_others(ask):

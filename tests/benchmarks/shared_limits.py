@@ -245,8 +245,8 @@ async def fleet(workers, rate, seconds, server, skew):
     crashed = 0
     for second in range(seconds):
         await asyncio.sleep(1)
-        if second % 3 == 2:  # a tenth of them crash, and start again under other names: what they held is lost
-            for name in rng.sample(sorted(crew), workers // 10):
+        if second % 3 == 2:  # some crash, and start again under other names: what they were promised is lost
+            for name in rng.sample(sorted(crew), workers // 50):
                 task, store = crew.pop(name)
                 store.dead = True
                 task.cancel()

@@ -16,7 +16,7 @@ BUCKET: Final = 0
 WINDOW: Final = 1
 
 _SEEN: Final = 10.0  # seconds after which a worker that says nothing counts no more
-_AHEAD: Final = 5.0  # seconds; nothing is promised for later, since who was promised it may be gone by then
+_AHEAD: Final = 30.0  # seconds; nothing is promised for later, since who was promised it may be gone by then
 _AWAY: Final = 10.0  # seconds after which one who comes back begins another return of all
 _TRIES: Final = 32  # entries of a log among which a correction is spread
 

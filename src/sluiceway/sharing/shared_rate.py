@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.leased_pool import LeasedPool
@@ -23,6 +24,9 @@ _SETTLE: Final = 0.05  # seconds for which what was settled may wait for company
 _LINGER: Final = 0.1  # seconds for which permits are kept that nobody wants, and two blocks
 _SOON: Final = 0.002
 _EARLY: Final = 0.005  # seconds ahead of its need, and two trips, that a block is asked for
+_SPREAD: Final = (
+    5.0  # seconds over which those ask again for whom nothing can be promised yet: what can be lasts longer
+)
 _FAR: Final = -1e18
 _LOOK: Final = 0.25  # seconds between two looks at whether the store is back
 _GRACE: Final = 3.0  # seconds in which everybody has looked, more than the longest pause between two tries
@@ -105,7 +109,7 @@ class SharedRate(Feeder):
         if answer is None:  # closed or open, and away
             return self._nothing(now)
         if answer["again"] >= 0.0:
-            self._deaf_until = now + max(_SOON, answer["again"])
+            self._deaf_until = now + answer["again"] + random.uniform(_SOON, _SPREAD)
             return self._deaf_until - now
         if self._pending or (calls and not self.store.block and pool.last_due() <= now):
             return 0.0

@@ -3,7 +3,7 @@
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local EPSILON, SEEN, AHEAD, TRIES, AWAY = 1e-9, 10, 5, 32, 10
+local EPSILON, SEEN, AHEAD, TRIES, AWAY = 1e-9, 10, 30, 32, 10
 local specs, lag, horizon = ask.specs, ask.lag, ask.horizon
 local n = #specs
 
