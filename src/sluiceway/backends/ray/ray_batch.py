@@ -69,6 +69,7 @@ class RayBatch(Batch):
         self._address = address
         self._fleet: Fleet | None = None
         self._news = _NO_NEWS
+        self._at_once = False
         self._began = 0.0
         self._known = 0
 
@@ -94,6 +95,8 @@ class RayBatch(Batch):
         try:
             while not (await asyncio.wait([working], timeout=_OFTEN))[0]:
                 self._news = await fleet.news()
+                if self._at_once:
+                    return
                 if self._news.stop is None:
                     continue
                 now = asyncio.get_running_loop().time()
@@ -118,6 +121,8 @@ class RayBatch(Batch):
             name = signal.Signals(number).name
             stop = Stop("signal", f"{name}: what was in flight could finish, run it again for the rest")
             self._telling = asyncio.create_task(self._fleet.stop(stop))
+        else:
+            self._at_once = True
 
     def _progress(self) -> Progress:
         news = self._news
