@@ -10,7 +10,7 @@ Prints::
     rows              2,000 to ask
     input tokens      ... (by the models' vocabulary: within 1 %)
     output tokens     300,000 (as told; from 200,000 to 400,000)
-    time              17 min ... s at least, by tpm
+    time              about 17 min ... s at the shortest, by tpm
                       tpm           20,000 tokens a minute            17 min ... s
                       rpm           500 requests a minute             3 min ... s
                       concurrency   20 at a time                      2 min ... s

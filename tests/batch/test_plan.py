@@ -180,7 +180,7 @@ def test_the_plan_is_told_in_lines():
     text = "\n".join(lines_of(demands(), answers, limits, forecast(demands(), answers, limits, price)))
     assert "1,000 to ask" in text
     assert "100,000 (by the models' vocabulary: within 1 %)" in text
-    assert "2 min 31 s at least, by tpm" in text
+    assert "about 2 min 31 s at the shortest, by tpm" in text
     assert "$200.00 (from $149.00 to $301.00)" in text
     assert "$100.00, half the price; 1 batch, each within 24 h" in text
     assert text.endswith("note              a note")

@@ -40,7 +40,7 @@ def test_tokens_time_and_money_are_told_before_anything_is_sent(prompts):
     told = planned(prompts, "--model", "gpt-4o-mini", "--rpm", 600, "--tpm", 60_000, "--output-tokens", "50..150")
     assert "300 to ask; 1 bad (not JSON: 1)" in told
     assert "30,000 (as told; from 15,000 to 45,000)" in told
-    assert "at least, by tpm" in told
+    assert "at the shortest, by tpm" in told
     assert "gpt-4o-mini             $0.0" in told
     assert "half the price; 1 batch, each within 24 h" in told
 

@@ -26,7 +26,7 @@ def lines_of(demands: Demands, answers: Answers, limits: Limits, forecast: Forec
     yield _row("input tokens", f"{demands.input_tokens:,} ({_error(demands)})")
     yield _row("output tokens", f"{demands.output_tokens:,.0f} ({_answers(demands, answers)})")
     if demands.requests:
-        yield _row("time", f"{duration(forecast.shortest)} at least{_why(forecast)}")
+        yield _row("time", f"about {duration(forecast.shortest)} at the shortest{_why(forecast)}")
         yield from (
             _row("", f"{each.name:<14}{each.limit:<34}{duration(each.seconds)}") for each in forecast.constraints
         )
