@@ -15,6 +15,7 @@ from sluiceway.batch.durability import Durability
 from sluiceway.batch.ids import ANSWERED
 from sluiceway.batch.journal import Journal
 from sluiceway.batch.paths import Paths
+from sluiceway.batch.verdicts import Stop
 from sluiceway.testing import openai_error
 
 ROWS = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(60)]
@@ -121,6 +122,22 @@ async def test_who_meets_the_end_of_the_money_ends_the_run_for_all(tmp_path):
     assert ("quota", True) == (news.stop.kind, news.drained)
     assert provider.answered == len(fleet.answers()) == news.answered < 60
     assert sum(each.pending for each in done) == sum(each.rows for each in done) - news.answered
+    await fleet.close()
+
+
+async def test_an_end_at_once_gives_up_what_is_in_flight_and_loses_no_answer(tmp_path):
+    """As a second signal asks for: what the provider has answered is written, nobody waits for the rest."""
+    provider = Provider()
+    fleet = Fleet(tmp_path, work_of(provider.ask))
+    running = asyncio.ensure_future(fleet.run(PACKS))
+    await asyncio.sleep(1.0)
+    await fleet.desk.stop(Stop("signal", "SIGTERM"))
+    await fleet.desk.stop(Stop("signal", "SIGTERM"), at_once=True)
+    began = asyncio.get_running_loop().time()
+    done = await running
+    assert 0.6 > asyncio.get_running_loop().time() - began
+    assert provider.answered == len(fleet.answers()) > 0
+    assert sum(each.pending for each in done) == len(provider.asked) - provider.answered > 0
     await fleet.close()
 
 

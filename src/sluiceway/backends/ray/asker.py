@@ -17,10 +17,9 @@ from sluiceway.backends.ray.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sluiceway.backends.ray.desk import Ack, Line, Report
+    from sluiceway.backends.ray.desk import Ack, Ending, Line, Report
     from sluiceway.backends.ray.work import Work
     from sluiceway.batch.rows import Id
-    from sluiceway.batch.verdicts import Stop
     from sluiceway.sharing.store import SharedStore
 
 
@@ -40,10 +39,10 @@ class RemoteDesk:
         ack: Ack = await self._handle.write.remote(lines)
         return ack
 
-    async def report(self, actor: str, report: Report) -> Stop | None:
+    async def report(self, actor: str, report: Report) -> Ending:
         """Tell how the actor is."""
-        stop: Stop | None = await self._handle.report.remote(actor, report)
-        return stop
+        ending: Ending = await self._handle.report.remote(actor, report)
+        return ending
 
 
 class Asker:

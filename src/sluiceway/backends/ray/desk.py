@@ -36,11 +36,18 @@ class Line(NamedTuple):
     latency: float
 
 
+class Ending(NamedTuple):
+    """Why the run is to end, if it is, and whether at once: calls in flight are given up then."""
+
+    stop: Stop | None = None
+    at_once: bool = False
+
+
 class Ack(NamedTuple):
     """What the desk says to lines: why they are not on disk (None: they are), and whether the run is to end."""
 
     failed: str | None
-    stop: Stop | None
+    ending: Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ class Desk:
         self._reports: dict[str, Report] = {}
         self._heard: dict[str, float] = {}
         self._latencies = Sketch()
-        self._stop: Stop | None = None
+        self._ending = Ending()
 
     async def _keeper(self) -> Keeper:
         """Return the files, opened on first use."""
@@ -168,11 +175,11 @@ class Desk:
         done = await asyncio.gather(*(self._keep(keeper, line) for line in fresh), return_exceptions=True)
         failed = next((each for each in done if isinstance(each, BaseException)), None)
         if failed is None:
-            return Ack(None, self._stop)
+            return Ack(None, self._ending)
         if not isinstance(failed, CannotWrite):
             raise failed
         await self.stop(Stop("disk", str(failed)))
-        return Ack(str(failed), self._stop)
+        return Ack(str(failed), self._ending)
 
     async def _keep(self, keeper: Keeper, line: Line) -> None:
         try:
@@ -182,17 +189,17 @@ class Desk:
         finally:
             self._writing.discard((str(line.key), line.mark))
 
-    async def report(self, actor: str, report: Report) -> Stop | None:
-        """Hear how *actor* is, and return why the run is to end, if it is."""
+    async def report(self, actor: str, report: Report) -> Ending:
+        """Hear how *actor* is, and return whether the run is to end."""
         self._reports[actor] = report
         self._heard[actor] = asyncio.get_running_loop().time()
         if report.stop is not None:
             await self.stop(report.stop)
-        return self._stop
+        return self._ending
 
-    async def stop(self, stop: Stop) -> None:
-        """Have all actors begin no more, and finish what is at the provider."""
-        self._stop = self._stop or stop
+    async def stop(self, stop: Stop, *, at_once: bool = False) -> None:
+        """Have all actors begin no more, and finish what is at the provider, or not even that if *at_once*."""
+        self._ending = Ending(self._ending.stop or stop, self._ending.at_once or at_once)
 
     async def news(self) -> News:
         """Return how the run is."""
@@ -200,7 +207,7 @@ class Desk:
         now = asyncio.get_running_loop().time()
         drained = all(report.drained or now - self._heard[actor] > _GONE for actor, report in self._reports.items())
         latency = summarize([self._latencies])
-        return News(keeper.answered, keeper.dead, latency, self._stop, drained, tuple(self._reports.values()))
+        return News(keeper.answered, keeper.dead, latency, self._ending.stop, drained, tuple(self._reports.values()))
 
     async def close(self) -> None:
         """Force everything to the disk and close the files."""

@@ -118,9 +118,9 @@ class Fleet:
         """Take no more packs back."""
         self._enough.set()
 
-    async def stop(self, stop: Stop) -> None:
-        """Let all actors finish what is at the provider."""
-        await self._desk.stop.remote(stop)
+    async def stop(self, stop: Stop, *, at_once: bool = False) -> None:
+        """Let all actors finish what is at the provider, or not even that; what is answered is written."""
+        await self._desk.stop.remote(stop, at_once=at_once)
 
     async def news(self) -> News:
         """Return how the run is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from sluiceway.backends.ray.desk import Ack, Line
+from sluiceway.backends.ray.desk import Ack, Ending, Line
 from sluiceway.batch.ids import ANSWERED, DEAD
 from sluiceway.batch.keeping import CannotWrite, key_of
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sluiceway.backends.ray.desk import Report
     from sluiceway.batch.dead_letters import DeadLetter
     from sluiceway.batch.rows import Id, ResultRow
-    from sluiceway.batch.verdicts import Stop
 
 
 class DeskLine(Protocol):
@@ -27,7 +26,7 @@ class DeskLine(Protocol):
     async def write(self, lines: Sequence[Line]) -> Ack:
         """Write lines."""
 
-    async def report(self, actor: str, report: Report) -> Stop | None:
+    async def report(self, actor: str, report: Report) -> Ending:
         """Tell how the actor is."""
 
 
@@ -40,14 +39,14 @@ class Poster:
     Args:
         desk: where the lines go.
         settled: told the place of each row that is written.
-        stopped: told why the run is to end.
+        stopped: told of the end of the run.
 
     Attributes:
         answered, dead: rows written.
         on_block: what a runner is told by when a disk is full; the desk waits for it, and so do the rows.
     """
 
-    def __init__(self, desk: DeskLine, settled: Callable[[int], None], stopped: Callable[[Stop], None]) -> None:
+    def __init__(self, desk: DeskLine, settled: Callable[[int], None], stopped: Callable[[Ending], None]) -> None:
         self._desk = desk
         self._settled = settled
         self._stopped = stopped
@@ -88,8 +87,7 @@ class Poster:
                 ack = await self._ask([line for line, _, _ in sent])
                 for line, index, written in sent:
                     self._acknowledged(ack, line, index, written)
-                if ack.stop is not None:
-                    self._stopped(ack.stop)
+                self._stopped(ack.ending)
         finally:
             self._task = None
 
@@ -109,7 +107,7 @@ class Poster:
         try:
             return await self._desk.write(lines)
         except Exception as error:  # noqa: BLE001 - the desk is gone for good, whatever the error says
-            return Ack(f"the desk that writes the results is gone: {error}", None)
+            return Ack(f"the desk that writes the results is gone: {error}", Ending())
 
     async def flush(self) -> None:
         """Return when everything was sent."""

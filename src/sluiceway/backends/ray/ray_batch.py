@@ -95,12 +95,12 @@ class RayBatch(Batch):
         try:
             while not (await asyncio.wait([working], timeout=_OFTEN))[0]:
                 self._news = await fleet.news()
-                if self._at_once:
-                    return
                 if self._news.stop is None:
                     continue
                 now = asyncio.get_running_loop().time()
                 until = until or now + self._settings.drain + _GRACE
+                if self._at_once:
+                    until = min(until, now + _GRACE)
                 if self._news.drained or now >= until:
                     fleet.leave()
                     if now >= until:
@@ -116,13 +116,11 @@ class RayBatch(Batch):
 
     def _signalled(self, number: int) -> None:
         assert self._fleet is not None
-        if self._signal is None:
-            self._signal = number
-            name = signal.Signals(number).name
-            stop = Stop("signal", f"{name}: what was in flight could finish, run it again for the rest")
-            self._telling = asyncio.create_task(self._fleet.stop(stop))
-        else:
-            self._at_once = True
+        name = signal.Signals(number).name
+        self._at_once = self._signal is not None
+        self._signal = self._signal or number
+        stop = Stop("signal", f"{name}: what was in flight could finish, run it again for the rest")
+        self._telling = asyncio.create_task(self._fleet.stop(stop, at_once=self._at_once))
 
     def _progress(self) -> Progress:
         news = self._news

@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sluiceway.backends.ray.desk import Report
+from sluiceway.backends.ray.desk import Ending, Report
 from sluiceway.backends.ray.feed import Feed
 from sluiceway.backends.ray.poster import Poster
 from sluiceway.batch.ids import ANSWERED, DEAD, SEEN
@@ -100,7 +100,7 @@ class Worker:
         running = self._running
         assert running is not None
         if pack.failed is not None:
-            self._stopped(Stop("source", pack.failed))
+            self._stopped(Ending(Stop("source", pack.failed)))
         await self._until(self._ready.wait())
         if self._ending:
             await self._over()
@@ -145,21 +145,21 @@ class Worker:
         if part is not None:
             part.row(index)
 
-    def _stopped(self, stop: Stop) -> None:
-        if self._runner is not None:
-            self._runner.stop(stop)
+    def _stopped(self, ending: Ending) -> None:
+        if self._runner is not None and ending.stop is not None:
+            self._runner.stop(ending.stop)
+            if ending.at_once:
+                self._runner.abort(ending.stop)
 
     def _hear(self, event: Event) -> None:
         self._alerts += type(event) is ErrorRateHigh
 
     async def _report_often(self, runner: Runner) -> None:
         while True:
-            stop = await self._report(runner, drained=False)
-            if stop is not None:
-                runner.stop(stop)
+            self._stopped(await self._report(runner, drained=False))
             await asyncio.sleep(_OFTEN)
 
-    async def _report(self, runner: Runner, *, drained: bool) -> Stop | None:
+    async def _report(self, runner: Runner, *, drained: bool) -> Ending:
         now = runner.progress()
         stats = now.stats.to_dict()
         report = Report(now.under_way, now.asking, dict(now.waiting), self._alerts, stats, runner.stopping, drained)
