@@ -274,6 +274,17 @@ async def test_no_call_hangs_on_a_store_that_never_answers(server):
     assert now() < 1.0
 
 
+async def test_a_store_that_hangs_costs_no_permits_either(server):
+    """Who looks whether it is back does not keep the others waiting."""
+    worker = Worker(server, rps=50)
+    await asyncio.sleep(3)
+    server.latency = 3_600.0
+    await asyncio.sleep(12)
+    await worker.end()
+    assert within(worker.times, 5, 15) >= 0.95 * 500
+    assert within(worker.times, 5, 15) <= 1.02 * 500
+
+
 async def test_a_slow_store_costs_no_permits(server):
     """Answers in 200 ms: blocks are asked for ahead of their time."""
     server.latency = 0.2

@@ -46,6 +46,7 @@ class Line:
         self.away = False
         self.reason = ""
         self.trip = 0.0
+        self._connects = True
         self.offset = math.inf
         self._offsets = (math.inf, math.inf)
         self._turned = -math.inf
@@ -91,6 +92,7 @@ class Line:
         self.reason = f"no answer within {store.timeout:g} s" if isinstance(error, TimeoutError) else repr(error)[:200]
         self._retry_at = self._loop.time() + self._wait * random.uniform(0.75, 1.25)
         self._wait = min(_LAST, self._wait * 2.0)
+        self._connects = True
         if not self.away:
             self.away = True
             self._tell(store, "away")
@@ -102,7 +104,10 @@ class Line:
     def _heard(self, sent: float, received: float, there: float) -> None:
         """Measure the store's clock: its moment lay between *sent* and *received*, and late is safer than early."""
         trip = received - sent
-        self.trip = trip if not self.trip else self.trip + (trip - self.trip) / 8.0
+        if self._connects:  # the first answer of a connection took several trips
+            self._connects = False
+        else:
+            self.trip = trip if not self.trip else min(trip, self.trip + (trip - self.trip) / 8.0)
         if received - self._turned >= _WINDOW or sent - there > self.offset:  # or its clock was set back
             fresh = sent - there > self.offset or received - self._turned >= 2.0 * _WINDOW
             self._offsets = (math.inf, math.inf if fresh else self._offsets[0])

@@ -14,6 +14,7 @@ from sluiceway.sharing.feeder import Feeder
 from sluiceway.sharing.line import StoreAwayError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from sluiceway.admission import WaitingRoom
@@ -27,6 +28,7 @@ _EARLY: Final = 0.005  # seconds ahead of its need, and two trips, that a block 
 _SPREAD: Final = (
     5.0  # seconds over which those ask again for whom nothing can be promised yet: what can be lasts longer
 )
+_LONGEST: Final = 1.0  # seconds that a block covers, where answers take long
 _FAR: Final = -1e18
 _LOOK: Final = 0.25  # seconds between two looks at whether the store is back
 _GRACE: Final = 3.0  # seconds in which everybody has looked, more than the longest pause between two tries
@@ -66,7 +68,8 @@ class SharedRate(Feeder):
         self._own: RateBook | None = None  # while the store is away
         self._resume = False
         self._parts = 1  # of how many we are one, then
-        self._look_at = -math.inf
+        self._looking: asyncio.Task[None] | None = None
+        self._look_at = self._back_for = -math.inf
         self._speed = 0.0  # permits a second that go, smoothed
         self._seen = (-math.inf, 0.0)  # when, and how much was used then
         self._share = [0.0 for _ in limits]
@@ -181,7 +184,8 @@ class SharedRate(Feeder):
 
     def _horizon(self) -> float:
         block = self.store.block
-        return block and max(block, 3.0 * (self.line.trip if self.line is not None else 0.0))
+        trip = 0.0 if self.line is None else self.line.trip
+        return block and max(block, min(_LONGEST, 3.0 * trip))
 
     def _idle(self, now: float) -> bool:
         return now - self._moved_at >= max(_LINGER, 2.0 * self.store.block)
@@ -215,7 +219,7 @@ class SharedRate(Feeder):
             "horizon": self._horizon(),
             "bye": bye,
         }
-        if self._own is not None and not await self._back(question, now):
+        if self._own is not None and not self._back(question, now):
             return self._stand_in(question, changes)
         question["resume"] = self._resume
         offset = line.offset
@@ -229,24 +233,27 @@ class SharedRate(Feeder):
         self._deliver(answer, calls, ahead, min(self._now(), answer["now"] + line.offset))
         return answer
 
-    async def _back(self, question: dict[str, Any], now: float) -> bool:
+    def _back(self, question: dict[str, Any], now: float) -> bool:
         """Whether the store can be relied on again.
 
         It must have been there for so long that everybody has noticed, and all must go back to it at once: who did so
-        first would have all of it, while the others still go on with their parts.
+        first would have all of it, while the others still go on with their parts. Nobody waits for a look.
         """
-        line = self.line
-        assert line is not None
-        if now < self._look_at:
-            return False
-        self._look_at = now + _LOOK
+        if self._back_for >= _GRACE:
+            return True
+        if self._looking is None and now >= self._look_at and self._loop is not None:
+            self._looking = self._loop.create_task(self._look(question))
+        return False
+
+    async def _look(self, question: dict[str, Any]) -> None:
         try:
             answer = await self.ask({**question, "calls": [], "more": [], "changes": [], "resume": True})
+            self._back_for = float(answer["back"])
         except StoreAwayError:
-            return False
-        since: float = answer["back"]
-        self._look_at = now + min(_LOOK, max(0.0, _GRACE - since))
-        return since >= _GRACE
+            self._back_for = -math.inf
+        finally:
+            self._looking = None
+            self._look_at = self._now() + min(_LOOK, max(0.0, _GRACE - self._back_for))
 
     @property
     def _logs(self) -> bool:
@@ -281,7 +288,7 @@ class SharedRate(Feeder):
         if self._own is None:
             self._own = RateBook()
             self._parts = self.workers
-            self._look_at = -math.inf
+            self._look_at = self._back_for = -math.inf
             question["resume"] = True
         question["specs"] = [self._part(spec) for spec in self._specs]
         answer = self._own.exchange({**question, "id": "", "changes": changes}, now)
@@ -317,6 +324,9 @@ class SharedRate(Feeder):
 
     async def goodbye(self, now: float) -> None:
         """Give everything back."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         self.pool.put_back(now)
         if self.line is not None and not self.line.away:
             await self._exchange([], [], now, bye=True)

@@ -39,7 +39,8 @@ class SharedStore(ABC):
     Args:
         prefix: what the names of all keys begin with.
         away: what holds while it cannot be reached. `"local_share"` goes on with this process's part of each limit, by
-            the number of workers last heard of; `"open"` lets everything pass; `"closed"` nothing.
+            the number of workers last heard of (all of it if it never answered); `"open"` lets everything pass;
+            `"closed"` nothing.
         block: how much a process may fetch in advance of a limit, as a duration of its rate; 0 fetches each permit
             alone. It is also by how much permits may be late, so a burst is smaller by twice that.
         lease: after how long a process that says nothing is taken for dead, and what it holds is free again.
