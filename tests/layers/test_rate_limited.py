@@ -434,6 +434,22 @@ async def test_the_level_never_runs_ahead_of_what_the_headers_say_remains():
         assert expected == level(limiter, "rpm")
 
 
+async def test_an_old_header_takes_back_nothing_that_has_grown_since():
+    """remaining=0 was counted when the request came: after the two seconds of its answer two permits have grown."""
+    limiter = rate_limited(rpm=60, burst="10s")
+    await Pipeline(limiter, Headers(openai_headers(0)))(ScriptedProvider(1, latency=2))()
+    assert 2.0 == pytest.approx(level(limiter, "rpm"))
+
+
+async def test_slow_limits_with_slow_answers_are_used_to_the_full():
+    """A provider that has nothing left after each request, and takes a second for it, gets one each 1.2 seconds."""
+    limiter = rate_limited(rpm=50)
+    provider = ScriptedProvider(1, latency=1)
+    ask = Pipeline(limiter, Headers(openai_headers(0, 50)))(provider)
+    await asyncio.gather(*(ask() for _ in range(51)))
+    assert 50 * 1.2 + 1 == pytest.approx(now(), abs=0.1)
+
+
 async def test_learnt_burst_rises_to_what_remains():
     """burst="learn" lifts the level to what the headers say remains."""
     limiter = rate_limited(rpm=6_000, burst="learn")

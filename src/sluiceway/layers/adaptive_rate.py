@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from sluiceway.admission import Discipline
-    from sluiceway.call import Call
+    from sluiceway.call import Attempt, Call
     from sluiceway.durations import Duration
     from sluiceway.keyed import By
     from sluiceway.layer import Layer
@@ -119,18 +119,16 @@ class adaptive_rate(rate_limited):
         self,
         call: Call,
         state: LimitState,
-        headers: Mapping[str, str] | None,
+        attempt: Attempt,
         fault: Classification | None,
         now: float,
     ) -> None:
         """Heed what the provider said, and move the rate by how the call ended."""
         assert isinstance(state, AdaptiveState)
-        if headers is not None and self._heeds_headers:
-            state.learn(headers, now, raises=False)
+        if self._heeds_headers:
+            state.learn(attempt, now, raises=False)
         if fault is None:
             return
-        attempt = call.run.last
-        assert attempt is not None
         if not fault.sent:
             state.limiter.give(self._one_request, now)
         why = self._adapting.judge(state.pace, fault, attempt, now)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sluiceway.algorithms.in_flight import InFlight
     from sluiceway.algorithms.limiter import Limiter
+    from sluiceway.call import Attempt
     from sluiceway.layers.shared_limits import Shared, SharedSnapshot
     from sluiceway.layers.token_costs import Estimator
 
@@ -138,11 +139,22 @@ class LimitState:
         """Whether it must be kept: somebody waits or holds a permit."""
         return self.room.occupied or self.in_flight > 0
 
-    def learn(self, headers: Mapping[str, str], now: float, *, raises: bool) -> None:
-        """Lower the levels to what *headers* say remains; with *raises* lift them to that, less what is in flight."""
-        limits = read_limits(headers)
+    def learn(self, attempt: Attempt, now: float, *, raises: bool, refills: bool = True) -> None:
+        """Lower the levels to what the headers of *attempt* say remains, and what has grown since.
+
+        The provider counts when a request comes, and an answer takes seconds: where limits refill (*refills*), what
+        remained then is more by now. Without that each answer would take back what grew while it was made.
+
+        Args:
+            attempt: that is over.
+            now: seconds.
+            raises: whether to lift the levels to what remained, too, less what is in flight.
+            refills: whether the limits are refilled all the time; not so exact windows.
+        """
+        limits = None if attempt.headers is None else read_limits(attempt.headers)
         if limits is None:
             return
+        since = now - attempt.started_at if refills else 0.0
         for unit, said in (
             (REQUESTS, limits.requests),
             (TOKENS, limits.tokens),
@@ -154,7 +166,9 @@ class LimitState:
             i = nearest(self.specs, unit, said.limit)
             if i is not None and not self.specs[i].long:
                 raise_to = said.remaining - self.in_flight if raises else None
-                self.limiter.learn(i, said.remaining, now, raise_to=raise_to)
+                spec = self.specs[i]
+                grown = since * self.limits()[spec.name] / spec.window
+                self.limiter.learn(i, said.remaining + grown, now, raise_to=raise_to)
 
     def pause(self, wait: float, now: float) -> float | None:
         """Admit nothing for *wait* seconds, `LONGEST_PAUSE` at the most; return how long, None if paused for longer."""

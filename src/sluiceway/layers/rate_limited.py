@@ -28,10 +28,10 @@ from sluiceway.room import REFUSES, SOON, Room
 from sluiceway.sharing.store import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Sequence
 
     from sluiceway.admission import Discipline, WaitingRoom
-    from sluiceway.call import Call, Proceed
+    from sluiceway.call import Attempt, Call, Proceed
     from sluiceway.layers.token_costs import TokenCount
     from sluiceway.sharing.store import SharedStore
 
@@ -350,21 +350,13 @@ class rate_limited(Layer):
             if self._counts_tokens:
                 self._settlement.settle(call, state, costs, attempts, fault, at, now)
             if self._learns:
-                self._learn(call, state, attempts[-1].headers, fault, now)
+                self._learn(call, state, attempts[-1], fault, now)
         if state.room.occupied:
             state.room.serve()
 
-    def _learn(
-        self,
-        call: Call,
-        state: LimitState,
-        headers: Mapping[str, str] | None,
-        fault: Classification | None,
-        now: float,
-    ) -> None:
+    def _learn(self, call: Call, state: LimitState, attempt: Attempt, fault: Classification | None, now: float) -> None:
         """Believe what the provider said: what remains, and how long to wait after a 429."""
-        if headers is not None:
-            state.learn(headers, now, raises=self._raises)
+        state.learn(attempt, now, raises=self._raises, refills=self._algorithm != "sliding_window")
         if fault is not None and fault.fault is Fault.RATE_LIMITED and fault.retry_after:
             pause = state.pause(fault.retry_after, now)
             if pause is not None:
