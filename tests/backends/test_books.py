@@ -9,6 +9,7 @@ from sluiceway.backends.memory import MemoryStore
 from sluiceway.backends.redis import RedisStore
 
 BUCKET = [0, 100.0, 1.0, 50.0, 0.0, 0.0]  # 100 a second, 50 at once
+SLOW = [0, 60.0, 60.0, 50.0, 0.0, 0.0]  # one a second, so that nothing much grows while a test runs
 TOKENS = [0, 60_000.0, 60.0, 900.0, 0.0, 0.0]
 WINDOW = [1, 10.0, 1.0, 0.001, 0.1, 0.05]  # 10 in a second, paced
 DAY = [1, 5.0, 86_400.0, 60.0, 0.0, 0.0]  # 5 a day, counted
@@ -44,6 +45,11 @@ def waits(answer):
     return [wait for count, wait, _ in answer["grants"] or () for _ in range(int(count))]
 
 
+def slots(answer):
+    """Return the same as times of the store, which are the same however long a test took in between."""
+    return [answer["now"] + wait for wait in waits(answer)]
+
+
 # ------------------------------------------------------------------ rates
 
 
@@ -57,17 +63,18 @@ async def test_a_full_bucket_grants_its_burst_and_a_block_at_once(ask):
 
 async def test_who_comes_later_is_promised_a_later_time(ask):
     """Nobody has to ask again: the slots of two workers do not overlap."""
-    await rate(ask, "a", calls=[[60, [1.0]]])
-    later = waits(await rate(ask, "b", calls=[[5, [1.0]]]))
-    assert [0.11 + 0.01 * i for i in range(5)] == pytest.approx(later, abs=0.02)
+    last = slots(await rate(ask, "a", calls=[[60, [1.0]]]))[-1]
+    later = slots(await rate(ask, "b", calls=[[5, [1.0]]]))
+    assert later[0] >= last + 0.0099
+    assert [0.01] * 4 == pytest.approx([b - a for a, b in itertools.pairwise(later)], abs=0.002)
 
 
 async def test_no_worker_may_hold_more_than_its_share_but_one_call_always(ask):
     """With the bucket empty and two who wait, each is promised half of what comes within the horizon."""
     await rate(ask, "a", calls=[[60, [1.0]]])
-    assert 5 == len(waits(await rate(ask, "b", calls=[[60, [1.0]]])))
-    assert 1 == len(waits(await rate(ask, "b", calls=[[60, [1.0]]], held=[5.0])))
-    assert [] == waits(await rate(ask, "b", calls=[[60, [1.0]]], held=[5.0], must=False))
+    assert 5 <= len(waits(await rate(ask, "b", calls=[[60, [1.0]]]))) < 20
+    assert 1 == len(waits(await rate(ask, "b", calls=[[60, [1.0]]], held=[99.0])))
+    assert [] == waits(await rate(ask, "b", calls=[[60, [1.0]]], held=[99.0], must=False))
 
 
 async def test_without_blocks_each_call_is_promised_alone(ask):
@@ -81,7 +88,8 @@ async def test_requests_and_tokens_are_promised_together(ask):
     answer = await rate(ask, calls=[[2, [1.0, 900.0]]], specs=specs)
     assert [0.0] == pytest.approx(waits(answer), abs=0.01)
     assert [49.0, 0.0] == pytest.approx(answer["levels"], abs=1)
-    assert [0.9] == pytest.approx(waits(await rate(ask, calls=[[2, [1.0, 900.0]]], specs=specs)), abs=0.05)
+    then = slots(await rate(ask, calls=[[2, [1.0, 900.0]]], specs=specs))
+    assert [answer["now"] + 0.9] == pytest.approx(then, abs=0.01)
 
 
 async def test_a_cost_above_the_bucket_waits_until_it_is_full_and_leaves_a_debt(ask):
@@ -89,17 +97,18 @@ async def test_a_cost_above_the_bucket_waits_until_it_is_full_and_leaves_a_debt(
     answer = await rate(ask, calls=[[1, [2_000.0]]], specs=[TOKENS])
     assert [0.0] == pytest.approx(waits(answer), abs=0.01)
     assert [-1_100.0] == pytest.approx(answer["levels"], abs=100)
-    assert [1.2] == pytest.approx(waits(await rate(ask, calls=[[1, [100.0]]], specs=[TOKENS])), abs=0.1)
+    then = slots(await rate(ask, calls=[[1, [100.0]]], specs=[TOKENS]))
+    assert [answer["now"] + 1.2] == pytest.approx(then, abs=0.01)
 
 
 async def test_what_comes_back_is_there_for_others_and_a_debt_delays_them(ask):
     """Returned and settled amounts reach the level, up to the bucket's capacity."""
-    await rate(ask, calls=[[50, [1.0]]])
-    back = await rate(ask, changes=[[0.0, [-20.0]]])
-    assert [20.0] == pytest.approx(back["levels"], abs=3)
-    debt = await rate(ask, changes=[[0.0, [70.0]]])
-    assert [-50.0] == pytest.approx(debt["levels"], abs=5)
-    assert [50.0] == pytest.approx((await rate(ask, changes=[[0.0, [-500.0]]]))["levels"])
+    await rate(ask, calls=[[50, [1.0]]], specs=[SLOW])
+    back = await rate(ask, changes=[[0.0, [-20.0]]], specs=[SLOW])
+    assert [20.0] == pytest.approx(back["levels"], abs=2)
+    debt = await rate(ask, changes=[[0.0, [70.0]]], specs=[SLOW])
+    assert [-50.0] == pytest.approx(debt["levels"], abs=3)
+    assert [50.0] == pytest.approx((await rate(ask, changes=[[0.0, [-500.0]]], specs=[SLOW]))["levels"])
 
 
 async def test_a_window_never_holds_more_than_its_limit(ask):
@@ -108,7 +117,7 @@ async def test_a_window_never_holds_more_than_its_limit(ask):
     for held in range(12):
         answer = await rate(ask, calls=[[1, [1.0]]], specs=[WINDOW], held=[float(held)])
         given += [answer["now"] + wait for wait in waits(answer)]
-    assert [pytest.approx(0.1, abs=0.06)] * 11 == [b - a for a, b in itertools.pairwise(given)]
+    assert all(b - a >= 0.04 for a, b in itertools.pairwise(given))
     assert all(b - a >= 0.999 for a, b in zip(given, given[10:], strict=False))
 
 
@@ -132,8 +141,8 @@ async def test_a_pause_is_for_all(ask):
     """Nothing is promised before its end, and every worker hears of it."""
     await rate(ask, "a", pause=2.0)
     answer = await rate(ask, "b", calls=[[2, [1.0]]])
-    assert 2.0 == pytest.approx(answer["paused"], abs=0.1)
-    assert all(wait >= 1.9 for wait in waits(answer))
+    assert 2.0 == pytest.approx(answer["paused"], abs=1)
+    assert all(wait >= answer["paused"] - 1e-6 for wait in waits(answer))
 
 
 async def test_what_the_provider_says_remains_lowers_the_level(ask):
@@ -149,8 +158,8 @@ async def test_who_was_away_promises_nothing_from_what_grew_meanwhile(ask):
 
 async def test_plenty_is_handed_out_in_advance_but_half_of_it_is_kept(ask):
     """20 are wanted in advance; of 50, 25 stay."""
-    assert 20 == len(waits(await rate(ask, more=[20, [1.0]])))
-    assert 5 == pytest.approx(len(waits(await rate(ask, more=[20, [1.0]]))), abs=3)
+    assert 20 == len(waits(await rate(ask, more=[20, [1.0]], specs=[SLOW])))
+    assert 5 <= len(waits(await rate(ask, more=[20, [1.0]], specs=[SLOW]))) <= 7
 
 
 async def test_workers_are_counted_and_say_goodbye(ask):
@@ -185,9 +194,9 @@ async def test_what_is_in_use_is_kept_by_who_has_too_much(ask):
 
 async def test_a_dead_worker_loses_its_places(ask):
     """When its lease is over, and not before."""
-    await places(ask, "a", 10, busy=10, ttl=0.3)
+    await places(ask, "a", 10, busy=10, ttl=1.0)
     assert 0 == (await places(ask, "b", 10))["part"]
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(1.1)
     answer = await places(ask, "b", 10)
     assert (10, 1) == (answer["part"], answer["workers"])
 
