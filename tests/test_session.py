@@ -14,7 +14,7 @@ from sluiceway.events import CallFinished, CallStarted, ErrorRateHigh
 from sluiceway.providers.prices import PriceTable
 from sluiceway.session import Session
 from sluiceway.telemetry import hub
-from sluiceway.testing import ScriptedProvider, after, chunks, completion, hang, run, stream
+from sluiceway.testing import ScriptedProvider, after, chunks, completion, hang, openai_error, run, stream
 from spies import Again, Passing, Stream, Within
 from stepping import cancel_at_every_step
 
@@ -641,6 +641,21 @@ async def test_a_client_with_aclose_or_a_plain_close():
         async with Session(client=client, own_client=True):
             pass
     assert ["aclose", "close"] == closed
+
+
+async def test_on_alert_hears_the_alert_and_nothing_else():
+    """One ErrorRateHigh for fifty calls of which too many failed; what it raises breaks no call."""
+    heard = []
+
+    def alert(event):
+        heard.append(event)
+        raise RuntimeError("a hook of somebody's")
+
+    ask = Pipeline(Passing())(ScriptedProvider(*[1] * 50, *[openai_error(500)] * 10))
+    async with Session(on_alert=alert) as session:
+        outcomes = await session.gather(ask, range(60))
+    assert 50 == sum(outcome.ok for outcome in outcomes)
+    assert [(ErrorRateHigh, session.id)] == [(type(event), event.session) for event in heard]
 
 
 async def test_a_client_that_is_only_there_to_be_closed_completes_nothing():

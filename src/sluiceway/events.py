@@ -170,26 +170,6 @@ class Settled(Event):
 
 
 @fact
-class LimitLevel(Event):
-    """What a limiter has left, at the moment a call passed it."""
-
-    layer: str
-    key: object = field(repr=False)
-    available: Mapping[str, float]
-    limit: Mapping[str, float]
-
-
-@fact
-class BoundLevel(Event):
-    """How full a bound is, at the moment a call passed it."""
-
-    layer: str
-    key: object = field(repr=False)
-    in_flight: int
-    limit: int
-
-
-@fact
 class ErrorRateHigh(Event):
     """More than `threshold` of the calls of the last minute failed."""
 

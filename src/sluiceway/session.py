@@ -52,6 +52,7 @@ class Session(ManyItems):
         model: what `complete` asks, unless told otherwise.
         prices: ``{"my-model": {"input": 0.15, "output": 0.6}}`` in USD for a million tokens; they win over the list.
         on_event: hears every event of the session's calls and its own `ErrorRateHigh`; it must not block.
+        on_alert: hears the session's own `ErrorRateHigh` alone, which costs calls nothing; it must not block.
         error_rate_alert: an `ErrorRateHigh` is reported when more than this share of at least 50 calls of the last
             minute did not succeed, once until it falls to half of that; None for never.
         own_client: whether to close the client at the end; None to close it if the session made it.
@@ -73,13 +74,15 @@ class Session(ManyItems):
         model: str | None = None,
         prices: PriceTable | Mapping[str, Mapping[str, float]] | None = None,
         on_event: Sink | None = None,
+        on_alert: Callable[[ErrorRateHigh], object] | None = None,
         error_rate_alert: float | None = 0.05,
         own_client: bool | None = None,
         scope: Literal["context", "process"] = "context",
         span: Relation | None = None,
     ) -> None:
         super().__init__()
-        _check(name, pipeline, model, on_event, error_rate_alert, scope)
+        _check(name, pipeline, model, error_rate_alert, scope)
+        _check_hooks(on_event=on_event, on_alert=on_alert)
         if span not in (None, *RELATIONS):
             raise ValueError(f"span={span!r} must be one of {', '.join(map(repr, RELATIONS))}, or None for no span")
         self.name = name or ""
@@ -93,6 +96,7 @@ class Session(ManyItems):
         self._model = model
         self._pricing = Pricing(prices)
         self._on_event = on_event
+        self._on_alert = on_alert
         self._episodes = None if error_rate_alert is None else Episodes(error_rate_alert)
         self._scope = scope
         self._relation = span
@@ -230,10 +234,7 @@ class Session(ManyItems):
         assert self._statistics is not None
         self._statistics.hear(event)
         assert self._on_event is not None
-        try:
-            self._on_event(event)
-        except Exception as error:  # noqa: BLE001 - a hook must not break a call
-            logs.broken(self._on_event, error)
+        _tell(self._on_event, event)
 
     def _watch_error_rate(self, event: CallFinished) -> None:
         assert self._statistics is not None
@@ -244,6 +245,8 @@ class Session(ManyItems):
             publish(high)
             if self not in scopes.get() and self not in process_scopes:
                 self.hear(high)
+            if self._on_alert is not None:
+                _tell(self._on_alert, high)
 
     # ------------------------------------------------------------------ one prompt
 
@@ -330,14 +333,25 @@ def _pass_over(event: Event) -> None:
     """Hear nothing."""
 
 
-def _check(name: Any, pipeline: Any, model: Any, on_event: Any, alert: Any, scope: Any) -> None:
+def _tell(hook: Callable[[Any], object], event: Event) -> None:
+    try:
+        hook(event)
+    except Exception as error:  # noqa: BLE001 - a hook must not break a call
+        logs.broken(hook, error)
+
+
+def _check_hooks(**hooks: Any) -> None:
+    for name, hook in hooks.items():
+        if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+            raise TypeError(f"{name}={hook!r} must be a plain function of one event")
+
+
+def _check(name: Any, pipeline: Any, model: Any, alert: Any, scope: Any) -> None:
     for what, value in (("name", name), ("model", model)):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{what}={value!r} must be a str")
     if pipeline is not None and not isinstance(pipeline, Layer):
         raise TypeError(f"pipeline={pipeline!r} must be a Pipeline or another layer")
-    if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
-        raise TypeError(f"on_event={on_event!r} must be a plain function of one event")
     if alert is not None and (not isinstance(alert, (int, float)) or isinstance(alert, bool)):
         raise TypeError(f"error_rate_alert={alert!r} must be a share such as 0.05, or None")
     if alert is not None and not 0 < alert < 1:

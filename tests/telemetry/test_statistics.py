@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feeding_statistics import ENDS, USAGE, Clock, FedCall
 from sluiceway.errors import CircuitOpen, RateLimited, TimedOut
-from sluiceway.events import BackedOff, CallRejected, LimitLevel, Settled, Waited
+from sluiceway.events import BackedOff, CallRejected, LimitPaused, Settled, Waited
 from sluiceway.providers.usage import Usage
 from sluiceway.telemetry.statistics import Statistics
 from sluiceway.telemetry.stats import Tokens, Waits
@@ -345,7 +345,7 @@ def test_the_last_call_in_flight_makes_idle(statistics, fed):
 def test_other_events_are_passed_over(statistics):
     """An event that says nothing countable changes nothing."""
     before = statistics.snapshot(1.0)
-    statistics.hear(LimitLevel(0.0, None, "rate_limited", None, {}, {}))
+    statistics.hear(LimitPaused(0.0, None, "rate_limited", None, 1.0, "429"))
     assert before == statistics.snapshot(1.0)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
+_encoded: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode  # made once
+
+
 def line_of(value: Any) -> bytes:
     """Return *value* as a line of UTF-8 with its newline; what JSON has no word for becomes its `repr`."""
     try:
-        return (json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr) + "\n").encode()
+        return (_encoded(value) + "\n").encode()
     except UnicodeEncodeError:  # half a surrogate pair, which a model may well write, is no UTF-8
         return (json.dumps(value, separators=(",", ":"), default=repr) + "\n").encode()
 

@@ -21,7 +21,6 @@ from sluiceway.batch.runner import Runner
 from sluiceway.batch.signals import Signals
 from sluiceway.batch.verdicts import Stop
 from sluiceway.describe import describe
-from sluiceway.events import ErrorRateHigh
 from sluiceway.session import Session
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from sluiceway.batch.settings import Settings
     from sluiceway.batch.sources.source import Source
     from sluiceway.batch.target import Target
-    from sluiceway.events import Event
+    from sluiceway.events import ErrorRateHigh
 
 
 class Batch:
@@ -59,7 +58,7 @@ class Batch:
         self._signal: int | None = None
         self._runner: Runner | None = None
         self._session = Session(  # of a million rows in one trace nobody could see anything: each has its own
-            name, prices=prices, on_event=self._hear, error_rate_alert=settings.alert_over, span="links"
+            name, prices=prices, on_alert=self._alert, error_rate_alert=settings.alert_over, span="links"
         )
 
     async def run(self, *, resume: bool | None = None) -> BatchRun:
@@ -131,11 +130,10 @@ class Batch:
             else:
                 self._runner.stop(_ending(name))
 
-    def _hear(self, event: Event) -> None:
-        if type(event) is ErrorRateHigh:
-            self._alerts += 1
-            if self._on_alert is not None:
-                self._on_alert(event)
+    def _alert(self, event: ErrorRateHigh) -> None:
+        self._alerts += 1
+        if self._on_alert is not None:
+            self._on_alert(event)
 
 
 def _ending(name: str) -> Stop:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from sluiceway.admission import Discipline, WaitingRoom
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.errors import BoundExceeded, QueueFull, ReentrantUse, Rejected
-from sluiceway.events import BoundLevel, CallRejected, Waited
+from sluiceway.events import CallRejected, Waited
 from sluiceway.expiry import one_loop_at_a_time
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
@@ -203,7 +203,6 @@ class bounded(Layer):
         call.report(
             Waited(now, call, since, self.name, name, attributes, reason=self.name, granted=granted, queue_depth=depth)
         )
-        call.report(BoundLevel(now, call, self.name, state.key, int(places.held), int(places.limit)))
 
     def _refuse_reentry(self, call: Call, state: _State) -> None:
         outer = call.run.parent

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.durations import Duration, seconds
 from sluiceway.errors import CostTooLarge, QueueFull, RateLimited, Rejected
-from sluiceway.events import CallRejected, LimitLevel, LimitPaused, Waited
+from sluiceway.events import CallRejected, LimitPaused, Waited
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build, specify
@@ -381,7 +381,6 @@ class rate_limited(Layer):
         call.report(
             Waited(now, call, since, self.name, _WAIT, attributes, reason=self.name, granted=granted, queue_depth=depth)
         )
-        call.report(LimitLevel(now, call, self.name, state.key, state.by_name(levels), state.limits()))
 
     def permit(self, *, tokens: int | tuple[int, int] = 0, key: Hashable = None) -> Permit:
         """Return ``async with limiter.permit(tokens=500) as permit:``, one request and its tokens around a block.

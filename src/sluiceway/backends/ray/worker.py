@@ -16,7 +16,6 @@ from sluiceway.batch.ids import ANSWERED, DEAD, SEEN
 from sluiceway.batch.runner import Runner
 from sluiceway.batch.sources.row import Row
 from sluiceway.batch.verdicts import Stop
-from sluiceway.events import ErrorRateHigh
 from sluiceway.session import Session
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from sluiceway.backends.ray.poster import DeskLine
     from sluiceway.backends.ray.work import Work
     from sluiceway.batch.sources.row import Unread
-    from sluiceway.events import Event
+    from sluiceway.events import ErrorRateHigh
     from sluiceway.sharing.store import SharedStore
 
 _OFTEN: Final = 0.5  # seconds between two reports
@@ -71,7 +70,8 @@ class Worker:
 
     async def _run(self) -> None:
         work = self._work
-        session = Session(work.name, prices=work.prices, on_event=self._hear, error_rate_alert=work.settings.alert_over)
+        alert_over = work.settings.alert_over
+        session = Session(work.name, prices=work.prices, on_alert=self._alert, error_rate_alert=alert_over)
         try:
             async with session:
                 # The feed and the poster are asked by a runner what `KnownIds` and `Keeper` would be.
@@ -151,8 +151,8 @@ class Worker:
             if ending.at_once:
                 self._runner.abort(ending.stop)
 
-    def _hear(self, event: Event) -> None:
-        self._alerts += type(event) is ErrorRateHigh
+    def _alert(self, _event: ErrorRateHigh) -> None:
+        self._alerts += 1
 
     async def _report_often(self, runner: Runner) -> None:
         while True:
