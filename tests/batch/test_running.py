@@ -22,6 +22,7 @@ from sluiceway.batch import (
     retry_dead,
     run,
 )
+from sluiceway.batch.running import target_of
 from sluiceway.errors import BudgetExceeded
 from sluiceway.testing import completion, openai_error
 
@@ -405,6 +406,25 @@ async def test_a_full_disk_is_waited_for(out, monkeypatch):
     outcome = await run(provider.ask, prompts(50), out, pipeline=Pipeline(bounded(5)), rows_under_way=10)
     assert (50, True) == (outcome.answered, outcome.ok)
     assert 50 == len(answers(out)) == len(provider.asked)
+
+
+@pytest.mark.parametrize(
+    ("layers", "rows"),
+    [
+        ((), 1000),
+        ((bounded(100),), 200),
+        ((bounded(5),), 25),
+        ((bounded(50), rate_limited(rpm=600, in_flight=30)), 60),
+        ((rate_limited(rpm=600),), 1000),
+    ],
+)
+def test_rows_under_way_are_twice_the_places(layers, rows):
+    """Enough that no place stays empty, and no more: rows that wait cost memory, and time in the garbage collector."""
+
+    async def ask(prompt):
+        return prompt
+
+    assert rows == target_of(ask, Pipeline(*layers), None, "prompt", {}).rows
 
 
 async def test_a_disk_that_stays_full_stops_the_batch_and_keeps_the_answers_elsewhere(tmp_path, out, monkeypatch):

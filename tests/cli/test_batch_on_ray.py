@@ -49,7 +49,7 @@ def test_limits_of_the_command_are_those_of_all_actors_together(handed):
     (limit,) = [layer for layer in layers_of(layers(ask)) if isinstance(layer, rate_limited)]
     settings = limit.settings()
     assert (600, 20, "sluiceway:batch") == (settings["rpm"], settings["in_flight"], settings["store"].prefix)
-    assert (3, "redis://r", 40) == (given["actors"], given["store"], given["rows_under_way"])
+    assert (3, "redis://r") == (given["actors"], given["store"])
     assert ("m", "p.jsonl", "a.jsonl") == (given["ask"], given["source"], given["results"])
 
 

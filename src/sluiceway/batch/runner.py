@@ -62,6 +62,7 @@ class Runner:
         self._session = session
         self._settings = settings
         self._most = settings.attempts or target.attempts
+        self._rows = settings.rows_under_way or target.rows
         self._weather = Weather(settings.patience)
         self._error_rate = ErrorRate(settings.abort_over)
         self._rng = Random()
@@ -192,7 +193,7 @@ class Runner:
 
     async def _room_for_one(self) -> None:
         """Wait for a place, and while rows wait for better weather: more would only wait beside them."""
-        while len(self._under_way) >= self._settings.rows_under_way or not self._calm.is_set():
+        while len(self._under_way) >= self._rows or not self._calm.is_set():
             if not self._calm.is_set():
                 await self._calm.wait()
             else:

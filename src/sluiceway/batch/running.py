@@ -85,7 +85,8 @@ async def run(
         prices: as in `Session`.
         on_alert: told when the error rate of the last minute becomes too high.
         watch: a display: called with a function that returns a `Progress`, it is entered around the run.
-        settings: `rows_under_way=1000`: rows begun and not over, at most, those that wait in layers included.
+        settings: `rows_under_way=None`: rows begun and not over, at most, those that wait in layers included; twice the
+            places of the pipeline's `bounded`, or 1000 without one.
             `attempts`: of a row, by default as its retries allow. `fsync="never"`: `"always"`, a number of rows or a
             duration; see `Durability`. `drain="60s"`: what calls in flight get to finish when the run ends early.
             `patience="30m"`: without any answer, while rows fail, until it gives up. `abort_over=0.5`: the share of

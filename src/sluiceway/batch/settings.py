@@ -11,7 +11,6 @@ from sluiceway.durations import seconds
 if TYPE_CHECKING:
     from sluiceway.durations import Duration
 
-ROWS_UNDER_WAY: Final = 1000
 DRAIN: Final = "60s"
 PATIENCE: Final = "30m"
 DISK_PATIENCE: Final = "1m"
@@ -23,7 +22,7 @@ ALERT_OVER: Final = 0.05
 class Settings:
     """What `run` was told, in seconds and shares; see there."""
 
-    rows_under_way: int
+    rows_under_way: int | None
     attempts: int | None
     patience: float
     drain: float
@@ -37,7 +36,7 @@ class Settings:
     def of(
         cls,
         *,
-        rows_under_way: int = ROWS_UNDER_WAY,
+        rows_under_way: int | None = None,
         attempts: int | None = None,
         patience: Duration = PATIENCE,
         drain: Duration = DRAIN,
@@ -53,9 +52,9 @@ class Settings:
             TypeError: a value has the wrong type.
             ValueError: a value is out of its range.
         """
-        _whole("rows_under_way", rows_under_way)
-        if attempts is not None:
-            _whole("attempts", attempts)
+        for name, number in (("rows_under_way", rows_under_way), ("attempts", attempts)):
+            if number is not None:
+                _whole(name, number)
         for name, share in (("abort_over", abort_over), ("alert_over", alert_over)):
             if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float))):
                 raise TypeError(f"{name}={share!r} must be a share such as 0.05, or None for never")

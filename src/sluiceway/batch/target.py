@@ -15,17 +15,23 @@ from sluiceway.batch.usual import usual_pipeline
 from sluiceway.binding import chain_of, layers_of
 from sluiceway.client import require_async_client
 from sluiceway.functions import name_of, require_async
-from sluiceway.layers import rate_limited, retry_jitter
+from sluiceway.layers import bounded, rate_limited, retry_jitter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from sluiceway.batch.templates import Template
+    from sluiceway.layer import Layer
 
 Bind: TypeAlias = "Callable[[Any], Any]"
 """A `Pipeline`, another layer, or what else puts layers around a function."""
 
 _PER_MINUTE: Final = frozenset({"rpm", "tpm", "input_tpm", "output_tpm"})
+
+ROWS_UNDER_WAY: Final = 1000
+"""Rows begun and not over, where no `bounded` says how many are in flight."""
+
+_LEAST: Final = 20  # rows that may wait beside those in flight, so that a place never stays empty
 
 ATTEMPTS: Final = 5
 """Attempts of a row, where its pipeline does not say."""
@@ -64,6 +70,16 @@ class Target(ABC):
         Raises:
             BadRow: nothing can be asked about it.
         """
+
+    @property
+    def rows(self) -> int:
+        """How many rows may be under way: twice the places of its layers, and at least 20 more; 1000 without any.
+
+        Rows that wait in memory are looked at by every full collection of Python's garbage: with 1000 of them beside
+        100 in flight a row costs a third more.
+        """
+        places = list(filter(None, map(_places, layers_of(self.function))))
+        return max(2 * min(places), min(places) + _LEAST) if places else ROWS_UNDER_WAY
 
     @abstractmethod
     def ask(self, prepared: Any) -> Awaitable[Any]:
@@ -200,6 +216,13 @@ class Model(Target):
         """Close the client, if it is our own."""
         if self._owns:
             await self._client.close()
+
+
+def _places(layer: Layer) -> int | None:
+    """Return how many calls *layer* lets be in flight; None for any number, or nobody knows how many."""
+    if type(layer) is bounded:
+        return layer.limit
+    return layer.settings()["in_flight"] if type(layer) is rate_limited else None
 
 
 def attempts_of(function: Any) -> int:

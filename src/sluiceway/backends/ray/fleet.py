@@ -14,6 +14,7 @@ from sluiceway.backends.ray.asker import Asker
 from sluiceway.backends.ray.desk import Desk
 from sluiceway.backends.ray.reading import dataset_of
 from sluiceway.backends.ray.store import Books
+from sluiceway.batch.target import ROWS_UNDER_WAY
 
 if TYPE_CHECKING:
     from sluiceway.backends.ray.desk import News
@@ -59,7 +60,7 @@ class Fleet:
         self._books = None
         if work.store is None:
             self._books = ray.remote(Books).options(resources=here, **lasting).remote()
-        packs = math.ceil(settings.rows_under_way / reading.size)
+        packs = math.ceil((settings.rows_under_way or ROWS_UNDER_WAY) / reading.size)
         strategy = data.ActorPoolStrategy(
             size=size.actors,
             max_tasks_in_flight_per_actor=packs,

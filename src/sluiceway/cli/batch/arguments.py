@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from sluiceway.batch import usual_pipeline
-from sluiceway.batch.usual import CONCURRENCY, TIMEOUT
+from sluiceway.batch.usual import TIMEOUT
 
 LIMITS: Final = ("concurrency", "rpm", "tpm", "policy", "timeout", "attempts")
 _SETTINGS: Final = (
@@ -21,7 +21,6 @@ _SETTINGS: Final = (
     "abort_over",
     "alert_over",
 )
-_LEAST: Final = 20  # rows that may wait beside those in flight, so that a place never stays empty
 
 
 def target_of(options: dict[str, Any]) -> dict[str, Any]:
@@ -59,9 +58,6 @@ def settings_of(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("abort_over", "alert_over"):
         if settings[name] >= 1:
             settings[name] = None
-    if "rows_under_way" not in settings and not options["config"]:
-        concurrency = options["concurrency"] or CONCURRENCY
-        settings["rows_under_way"] = max(2 * concurrency, concurrency + _LEAST)
     return settings
 
 
