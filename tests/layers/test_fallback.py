@@ -401,24 +401,22 @@ def test_any_keyword_will_do():
     fallback("cheap")(ask)
 
 
+def plain():
+    """Be synchronous."""
+
+
 @pytest.mark.parametrize(
     ("alternatives", "kind", "text"),
     [
         ((), ValueError, "needs an alternative"),
         (("",), ValueError, "alternative=''"),
         ((5,), TypeError, "alternative=5"),
-        ((print,), TypeError, "async"),
+        ((plain,), TypeError, "async"),
         ((lambda: None, "m", None), TypeError, "alternative=None"),
     ],
 )
 def test_what_is_no_alternative_is_refused(alternatives, kind, text):
     """With what was given, when it is made."""
-    if alternatives == (print,):
-
-        def plain():
-            """Be synchronous."""
-
-        alternatives = (plain,)
     with pytest.raises(kind, match=text):
         fallback(*alternatives)
 
