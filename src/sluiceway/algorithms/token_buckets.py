@@ -85,13 +85,21 @@ class TokenBuckets:
     def wait(self, costs: Sequence[float], now: float) -> float:
         """Return the seconds until all *costs* could be taken; 0.0 for now."""
         longest = 0.0
-        levels = self.levels(now)
+        elapsed = now - self._at
+        grows = elapsed if elapsed > 0.0 else 0.0  # noqa: FURB136 - max() costs a call, and who waits comes here
+        levels = self._levels
         for i, rate, capacity, hair in self._specs:
-            spare = levels[i] - min(costs[i], capacity)
-            if spare < hair and costs[i]:
-                longest = max(longest, -spare / rate)
-        if longest or self._paused(now):
-            return padded(longest + max(0.0, self._at - now), now)
+            cost = costs[i]
+            level = levels[i]
+            if level < capacity:
+                level += rate * grows
+                if level > capacity:  # noqa: PLR1730 - as above
+                    level = capacity
+            spare = level - (cost if cost < capacity else capacity)  # noqa: FURB136 - as above
+            if spare < hair and cost and -spare > longest * rate:
+                longest = -spare / rate
+        if longest or (elapsed < 0.0 and self._paused(now)):
+            return padded(longest - elapsed if elapsed < 0.0 else longest, now)
         return 0.0
 
     def give(self, costs: Sequence[float], now: float, at: float | None = None) -> None:
