@@ -37,7 +37,7 @@ class Shortcut:
             if processors is not self._processors or sampler is not self._sampler:
                 self._judge(span, processors, sampler)
             return None if self._handover is None else self._handover(span, self._generate)
-        except AttributeError:  # another SDK, or another version of this one
+        except (AttributeError, ImportError):  # another SDK, or another version of this one
             return None
 
     def _judge(self, span: Span, processors: tuple[Any, ...], sampler: object) -> None:

@@ -213,15 +213,21 @@ class CallTrace:
         start = self._begin(event.at if type(event) is events.Measured else event.started_at)
         end = self._end(event.at, start)
         if error is None and plain(said):
-            if self._handover is True:
-                self._handover = self._settings.shortcut.handover(self.span)
-            if self._handover:
-                self._handover.child(event.name, said, start, end)
+            way = self._shorter()
+            if way is not None:
+                way.child(event.name, said, start, end)
                 return
         span = self._start(event.name, self._context, _INTERNAL, said, (), start)
         if error is not None:
             self._failed(span, error, end)
         span.end(end)
+
+    def _shorter(self) -> Handover | None:
+        """Return the shorter way for children of the call's span; None if there is none."""
+        way = self._handover
+        if way is True:
+            self._handover = way = self._settings.shortcut.handover(self.span)
+        return way
 
     def attempt_started(self, event: events.AttemptStarted) -> None:
         """Open the span of an attempt, and make it the current one while the provider runs."""
@@ -230,9 +236,13 @@ class CallTrace:
         assert call is not None
         self._beside, kind, said = attributes.opening(call)
         self._opened = said is not None
-        attempt.facts = span = self._start(
-            _attempt_name(attempt.number), self.parent(), kind, said, (), self._begin(event.at)
-        )
+        name, parent, start = _attempt_name(attempt.number), self.parent(), self._begin(event.at)
+        way = self._shorter() if parent is self._context else None
+        if way is None:
+            span = self._start(name, parent, kind, said, (), start)
+        else:
+            span = way.begun(name, kind, said, start, parent)
+        attempt.facts = span
         attach(set_span_in_context(span, self._context))
 
     def attempt_finished(self, event: events.AttemptFinished) -> None:
