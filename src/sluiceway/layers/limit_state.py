@@ -140,10 +140,11 @@ class LimitState:
         return self.room.occupied or self.in_flight > 0
 
     def learn(self, attempt: Attempt, now: float, *, raises: bool, refills: bool = True) -> None:
-        """Lower the levels to what the headers of *attempt* say remains, and what has grown since.
+        """Lower the levels to what the headers of *attempt* say remains, and the part of a permit grown since.
 
-        The provider counts when a request comes, and an answer takes seconds: where limits refill (*refills*), what
-        remained then is more by now. Without that each answer would take back what grew while it was made.
+        The provider counts when a request comes, and an answer takes seconds: where limits refill (*refills*), more
+        has grown by now. Whole permits of it went to those who came since; what is left is less than one. Without
+        that, each answer of a slow limit would take back what grew while it was made.
 
         Args:
             attempt: that is over.
@@ -167,7 +168,7 @@ class LimitState:
             if i is not None and not self.specs[i].long:
                 raise_to = said.remaining - self.in_flight if raises else None
                 spec = self.specs[i]
-                grown = since * self.limits()[spec.name] / spec.window
+                grown = since * self.limits()[spec.name] / spec.window % 1.0
                 self.limiter.learn(i, said.remaining + grown, now, raise_to=raise_to)
 
     def pause(self, wait: float, now: float) -> float | None:
