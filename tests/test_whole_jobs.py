@@ -15,6 +15,7 @@ spec.loader.exec_module(jobs)
 async def test_a_job_at_its_limit_loses_nothing_and_is_hardly_refused(job):
     """Whatever binds, requests or tokens, believed rightly or 10 % too high: all answered, once, few refused."""
     limiter, server = jobs.JOBS[job]
-    ledger, lost = await jobs.run_job(limiter(), server, 300)
+    # Without a retry budget: on a busy machine the last few calls may meet more refusals than it has for so few.
+    ledger, lost = await jobs.run_job(limiter(), server, 300, budget=False)
     assert (0, 300, 0) == (lost, ledger.answered, ledger.answered_twice)
     assert sum(ledger.refusals.values()) <= 300 * 0.3  # a busy machine sends what was paced in bursts; without: all

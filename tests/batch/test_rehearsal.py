@@ -97,7 +97,7 @@ def test_a_request_that_the_provider_cannot_read_is_refused_as_there():
 
 @pytest.mark.real
 async def test_a_rehearsal_takes_as_long_as_the_batch_will(tmp_path):
-    """Within 5 %, tokens binding, against the embedded provider in its own process."""
+    """Tokens binding, against the embedded provider in its own process; a busy machine may take longer."""
     settings = {"tpm": 120_000, "burst": "1s", "latency": "100ms..300ms", "answer_tokens": 50, "seed": 1}
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{n:0200d}"}) + "\n" for n in range(160)))
@@ -109,4 +109,4 @@ async def test_a_rehearsal_takes_as_long_as_the_batch_will(tmp_path):
         where = {"base_url": sim.base_url, "api_key": "sim", "parameters": parameters}
         real = await run("m", path, tmp_path / "answers.jsonl", pipeline=usual_pipeline(tpm=120_000), **where)
     assert (160, 160) == (found.answered, real.answered)
-    assert real.elapsed == pytest.approx(found.seconds, rel=0.05)
+    assert 0.95 * found.seconds <= real.elapsed <= 1.5 * found.seconds  # on a quiet one 5 %: tests/benchmarks/plan.py

@@ -33,11 +33,11 @@ JOBS = {
 }
 
 
-async def run_job(limiter, server, calls):
+async def run_job(limiter, server, calls, **retry):
     """Send *calls* through the five layers and the openai client; return the ledger and how many were lost."""
     async with spawn(**server) as sim, make_client(base_url=sim.base_url, api_key="sim") as client:
 
-        @Pipeline(timed("120s"), retry_jitter(5), bounded(200), limiter, circuit_breaker())
+        @Pipeline(timed("120s"), retry_jitter(5, **retry), bounded(200), limiter, circuit_breaker())
         async def ask(i):
             text = f"{i:06d} " + "word " * 38  # about 50 tokens by the server's count
             return await client.chat.completions.create(
