@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import timedelta
 
@@ -40,6 +41,17 @@ def test_what_was_loaded_is_written_and_loads_to_the_same(form, name):
     again = load(text=text, format=form).pipelines[name]
     assert describe(handle) == describe(again)
     assert text == describe(again).to_config(form)
+
+
+def test_equal_queues_are_written_in_their_own_words():
+    """What another file says of an equal queue, in other words, is not what this one said."""
+    made = []
+    for aging in ("10s", 10.0, "10000ms"):
+        layer = {"use": "bounded", "limit": 1, "queue": {"use": "priority", "aging": aging}}
+        made.append((aging, load({"pipelines": {"p": {"layers": [layer]}}}).pipelines["p"]))
+    for aging, handle in made:
+        (layer,) = json.loads(describe(handle).to_config("json"))["pipelines"]["p"]["layers"]
+        assert aging == layer["queue"]["aging"]
 
 
 DELTAS = st.timedeltas(timedelta(1), timedelta(9))

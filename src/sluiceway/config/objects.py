@@ -32,20 +32,18 @@ def class_of(use: str) -> type:
     return found
 
 
-_SAID: Final[weakref.WeakKeyDictionary[Any, Mapping[str, Any]]] = weakref.WeakKeyDictionary()
+_SAID: Final[dict[int, Mapping[str, Any]]] = {}  # by identity: equal queues may have been said in other words
 
 
 def remember(made: Any, table: Mapping[str, Any]) -> None:
     """Remember that *made* was made of *table*, if it is of a kind about which that can be remembered."""
     try:
-        _SAID[made] = table
-    except TypeError:  # not hashable, or without a place for a weak reference: its attributes tell
+        weakref.finalize(made, _SAID.pop, id(made), None).atexit = False
+    except TypeError:  # without a place for a weak reference: its attributes tell
         return
+    _SAID[id(made)] = table
 
 
 def said_of(made: Any) -> Mapping[str, Any] | None:
     """Return the table that *made* was made of; None if it was not, or that is not known."""
-    try:
-        return _SAID.get(made)
-    except TypeError:
-        return None
+    return _SAID.get(id(made))
