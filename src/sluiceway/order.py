@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from enum import Enum
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -80,12 +80,60 @@ def amplification(layers: Sequence[Layer]) -> int:
     return product
 
 
-def _limiter_outside_retry(outer: Layer, inner: Layer) -> str | None:
-    if outer.role in _WAITING and inner.role is Role.REPEAT:
-        return (
-            f"{outer.name} stands outside {inner.name}, so that further attempts run without a permit and a backoff "
-            f"holds one: move {inner.name} outside"
-        )
+_UNWISE: Final = (
+    (
+        _WAITING,
+        (Role.REPEAT,),
+        (
+            "{outer} stands outside {inner}, so that further attempts run without a permit and a backoff holds one: "
+            "move {inner} outside"
+        ),
+    ),
+    (
+        (Role.REPEAT,),
+        (Role.REPLACE,),
+        "{inner} stands inside {outer}, so that every attempt goes through all alternatives: move {inner} outside",
+    ),
+    (
+        (Role.BREAK,),
+        _WAITING,
+        (
+            "{outer} stands outside {inner}, so that calls which queue already still go to a provider that has failed "
+            "since: move it inside"
+        ),
+    ),
+    (
+        (Role.BREAK,),
+        (Role.REPEAT,),
+        (
+            "{outer} stands outside {inner}, so that it counts calls and not attempts, and an outage is met by every "
+            "attempt of each of them: move it inside"
+        ),
+    ),
+    (
+        (Role.PACE,),
+        (Role.WAIT,),
+        (
+            "{outer} stands outside {inner}, so that a permit is taken long before its request leaves, and many may "
+            "leave at once: move {inner} outside"
+        ),
+    ),
+    (
+        _WAITING,
+        (Role.SPARE,),
+        (
+            "{inner} stands inside {outer}, so that what needs no provider waits for a permit all the same: "
+            "move {inner} outside"
+        ),
+    ),
+)
+"""Which roles outside of which others cost something, and what."""
+
+
+def _unwise_roles(outer: Layer, inner: Layer) -> str | None:
+    for outside, inside, text in _UNWISE:
+        if outer.role in outside and inner.role in inside:
+            return text.format(outer=outer.name, inner=inner.name)
     return None
 
 
@@ -98,24 +146,6 @@ def _attempt_over_total(outer: Layer, inner: Layer) -> str | None:
         and limits[1] > limits[0]
     ):
         return f"the inner timed({limits[1]:g}) can never fire: the outer timed({limits[0]:g}) ends first"
-    return None
-
-
-def _fallback_inside_retry(outer: Layer, inner: Layer) -> str | None:
-    if outer.role is Role.REPEAT and inner.role is Role.REPLACE:
-        return (
-            f"{inner.name} stands inside {outer.name}, so that every attempt goes through all alternatives: "
-            f"move {inner.name} outside"
-        )
-    return None
-
-
-def _breaker_outside_waiting(outer: Layer, inner: Layer) -> str | None:
-    if outer.role is Role.BREAK and inner.role in _WAITING:
-        return (
-            f"{outer.name} stands outside {inner.name}, so that calls which queue already still go to a provider that "
-            f"has failed since: move it inside"
-        )
     return None
 
 
@@ -141,33 +171,6 @@ def _unkeyed_around_keyed(outer: Layer, inner: Layer) -> str | None:
     return None
 
 
-def _breaker_outside_retry(outer: Layer, inner: Layer) -> str | None:
-    if outer.role is Role.BREAK and inner.role is Role.REPEAT:
-        return (
-            f"{outer.name} stands outside {inner.name}, so that it counts calls and not attempts, and an outage is met "
-            f"by every attempt of each of them: move it inside"
-        )
-    return None
-
-
-def _rate_outside_bound(outer: Layer, inner: Layer) -> str | None:
-    if outer.role is Role.PACE and inner.role is Role.WAIT:
-        return (
-            f"{outer.name} stands outside {inner.name}, so that a permit is taken long before its request leaves, and "
-            f"many may leave at once: move {inner.name} outside"
-        )
-    return None
-
-
-def _spares_nothing(outer: Layer, inner: Layer) -> str | None:
-    if outer.role in _WAITING and inner.role is Role.SPARE:
-        return (
-            f"{inner.name} stands inside {outer.name}, so that what needs no provider waits for a permit all the same: "
-            f"move {inner.name} outside"
-        )
-    return None
-
-
 def _attempt_burnt_by_waiting(repeats: Layer, clock: Layer, waits: Layer) -> str | None:
     if repeats.role is not Role.REPEAT or clock.role is not Role.TIME or waits.role not in _WAITING:
         return None
@@ -180,13 +183,8 @@ def _attempt_burnt_by_waiting(repeats: Layer, clock: Layer, waits: Layer) -> str
 
 
 _RULES: tuple[Callable[[Layer, Layer], str | None], ...] = (
-    _limiter_outside_retry,
+    _unwise_roles,
     _attempt_over_total,
-    _fallback_inside_retry,
-    _breaker_outside_waiting,
     _breaker_window_too_short,
     _unkeyed_around_keyed,
-    _breaker_outside_retry,
-    _rate_outside_bound,
-    _spares_nothing,
 )
