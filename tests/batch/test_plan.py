@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway import Pipeline, adaptive_rate, bounded, budgeted, rate_limited, retry_jitter
+from sluiceway import Pipeline, adaptive_bound, adaptive_rate, bounded, budgeted, rate_limited, retry_jitter
 from sluiceway.batch.plan import (
     Answers,
     Asking,
@@ -129,6 +129,13 @@ def test_limits_are_read_off_the_layers():
 
 
 # ------------------------------------------------------------------ what follows
+
+
+def test_a_bound_that_finds_its_limit_is_a_note_and_no_number():
+    """What adaptive_bound lets in is not known beforehand; places of others beside it still count."""
+    found = limits_of(Pipeline(bounded(7), adaptive_bound(5)))
+    assert (7, None) == (found.in_flight, limits_of(Pipeline(adaptive_bound(5))).in_flight)
+    assert ["adaptive_bound finds its limit while it runs: none is known beforehand"] == list(found.notes)
 
 
 def test_the_slowest_limit_binds():

@@ -78,7 +78,7 @@ class Target(ABC):
         Rows that wait in memory are looked at by every full collection of Python's garbage: with 1000 of them beside
         100 in flight a row costs a third more.
         """
-        places = list(filter(None, map(_places, layers_of(self.function))))
+        places = list(filter(None, map(places_of, layers_of(self.function))))
         return max(2 * min(places), min(places) + _LEAST) if places else ROWS_UNDER_WAY
 
     @abstractmethod
@@ -218,7 +218,7 @@ class Model(Target):
             await self._client.close()
 
 
-def _places(layer: Layer) -> int | None:
+def places_of(layer: Layer) -> int | None:
     """Return how many calls *layer* lets be in flight; None for any number, or nobody knows how many."""
     if type(layer) is bounded:
         return layer.limit

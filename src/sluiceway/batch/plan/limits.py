@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.plan.charges import POLICIES, Charges
+from sluiceway.batch.target import places_of
 from sluiceway.durations import seconds
-from sluiceway.layers import adaptive_bound, adaptive_rate, bounded, budgeted, rate_limited, routed
+from sluiceway.layers import adaptive_bound, adaptive_rate, budgeted, rate_limited, routed
 from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, specify
 
 if TYPE_CHECKING:
@@ -62,16 +63,13 @@ class Limits:
 def limits_of(pipeline: Pipeline) -> Limits:
     """Return the limits of all layers of *pipeline*; several of one kind are all kept, and the tightest binds."""
     rates: list[Limit] = []
-    places: list[int] = []
     charges = Charges()
     for layer in pipeline.layers:
         settings = layer.settings()
         if isinstance(layer, rate_limited) and not isinstance(layer, adaptive_rate):
             rates += _rates(settings)
-            places += [settings["in_flight"]] if settings["in_flight"] is not None else []
             charges = Charges(POLICIES[settings["policy"]], settings["settle"] == "reserve")
-        elif isinstance(layer, bounded):
-            places.append(settings["limit"])
+    places = list(filter(None, map(places_of, pipeline.layers)))
     return Limits(tuple(rates), min(places, default=None), charges, tuple(_notes(pipeline.layers)))
 
 
