@@ -63,6 +63,16 @@ async def awaited(result: Any, name: str) -> Any:
     return await result
 
 
+def require_plain(hook: Any, name: str) -> None:
+    """Refuse *hook*, the argument *name*, unless it can be called with an event: nobody would await it.
+
+    Raises:
+        TypeError: it is not callable, or a coroutine function.
+    """
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise TypeError(f"{name}={hook!r} must be a plain function of one event")
+
+
 def name_of(function: Any) -> str:
     """Return what calls of *function* are named, without where it was defined."""
     name = getattr(function, "__qualname__", None) or getattr(getattr(function, "func", None), "__qualname__", None)

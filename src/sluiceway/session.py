@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -11,6 +10,7 @@ from .binding import chain_of
 from .durations import optional_seconds
 from .errors import SessionClosed
 from .events import CallFinished, ErrorRateHigh, Event, Sink
+from .functions import require_plain
 from .gathering import Gathering, Item, ended
 from .layer import Layer, Pipeline, flat
 from .many_items import ManyItems
@@ -82,7 +82,9 @@ class Session(ManyItems):
     ) -> None:
         super().__init__()
         _check(name, pipeline, model, error_rate_alert, scope)
-        _check_hooks(on_event=on_event, on_alert=on_alert)
+        for what, hook in (("on_event", on_event), ("on_alert", on_alert)):
+            if hook is not None:
+                require_plain(hook, what)
         if span not in (None, *RELATIONS):
             raise ValueError(f"span={span!r} must be one of {', '.join(map(repr, RELATIONS))}, or None for no span")
         self.name = name or ""
@@ -338,12 +340,6 @@ def _tell(hook: Callable[[Any], object], event: Event) -> None:
         hook(event)
     except Exception as error:  # noqa: BLE001 - a hook must not break a call
         logs.broken(hook, error)
-
-
-def _check_hooks(**hooks: Any) -> None:
-    for name, hook in hooks.items():
-        if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
-            raise TypeError(f"{name}={hook!r} must be a plain function of one event")
 
 
 def _check(name: Any, pipeline: Any, model: Any, alert: Any, scope: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluiceway.batch.one_run import Batch
@@ -13,6 +12,7 @@ from sluiceway.batch.sources import open_source
 from sluiceway.batch.sources.opening import MAX_ROW
 from sluiceway.batch.target import Function, Model, Target
 from sluiceway.batch.templates import Template
+from sluiceway.functions import require_plain
 
 if TYPE_CHECKING:
     import contextlib
@@ -103,7 +103,8 @@ async def run(
         TypeError, ValueError: an argument is wrong.
         MissingExtra: a Parquet file, and pyarrow is not installed.
     """
-    _check_hook(on_alert)
+    if on_alert is not None:
+        require_plain(on_alert, "on_alert")
     checked = Settings.of(**settings)
     paths = Paths.of(results)
     filled = None if template is None else Template(template)
@@ -148,7 +149,8 @@ async def retry_dead(
     Raises:
         BatchError: there are no dead letters.
     """
-    _check_hook(on_alert)
+    if on_alert is not None:
+        require_plain(on_alert, "on_alert")
     checked = Settings.of(**settings)
     paths = Paths.of(results)
     source = DeadRows(paths.dead)
@@ -177,8 +179,3 @@ def target_of(
     if given:
         raise TypeError(f"{given[0]}= is for a model's name, not for a function: let the function see to it")
     return Function(ask, pipeline, template, argument)
-
-
-def _check_hook(on_alert: Any) -> None:
-    if on_alert is not None and (not callable(on_alert) or inspect.iscoroutinefunction(on_alert)):
-        raise TypeError(f"on_alert={on_alert!r} must be a plain function of one event")

@@ -7,7 +7,6 @@ and three cheap checks, and leaves the call with a sink that passes only warning
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 from functools import partial
 from logging import INFO
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from opentelemetry import trace as trace_api
 from opentelemetry.metrics import _internal as metrics_api
 from opentelemetry.trace import INVALID_SPAN
+
+from sluiceway.functions import require_plain
 
 from . import logs, metrics
 from .linking import call_span
@@ -270,8 +271,7 @@ def listen(sink: Sink) -> Sink:
     Raises:
         TypeError: *sink* is not callable, or is a coroutine function: nobody would await it.
     """
-    if not callable(sink) or asyncio.iscoroutinefunction(sink):
-        raise TypeError(f"sink={sink!r} must be a plain function of one event")
+    require_plain(sink, "sink")
     _listeners.append(sink)
     return sink
 
