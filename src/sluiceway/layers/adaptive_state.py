@@ -90,6 +90,10 @@ class AdaptiveState(LimitState):
         """Whether the rate is far from the one that was last reported."""
         return abs(self.rate - self.told) > _TOLD * self.told
 
+    def limit_of(self, spec: LimitSpec) -> float:  # noqa: ARG002 - there is one
+        """Return the rate, which is the limit."""
+        return self.rate
+
     def limits(self) -> Mapping[str, float]:
         """Return the rate by the name of the limit."""
         return MappingProxyType({_RPS: self.rate})

@@ -168,7 +168,7 @@ class LimitState:
             if i is not None and not self.specs[i].long:
                 raise_to = said.remaining - self.in_flight if raises else None
                 spec = self.specs[i]
-                grown = since * self.limits()[spec.name] / spec.window % 1.0
+                grown = since * self.limit_of(spec) / spec.window % 1.0
                 self.limiter.learn(i, said.remaining + grown, now, raise_to=raise_to)
 
     def pause(self, wait: float, now: float) -> float | None:
@@ -207,6 +207,10 @@ class LimitState:
     def by_name(self, values: Sequence[float]) -> Mapping[str, float]:
         """Return *values*, one for each limit, under the names of the settings."""
         return MappingProxyType({spec.name: value for spec, value in zip(self.specs, values, strict=True)})
+
+    def limit_of(self, spec: LimitSpec) -> float:
+        """Return the limit that holds now."""
+        return spec.limit
 
     def limits(self) -> Mapping[str, float]:
         """Return the limits by name."""

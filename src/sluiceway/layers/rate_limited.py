@@ -374,7 +374,7 @@ class rate_limited(Layer):
         attributes = {
             "sluiceway.rate_limit.requested": costs[i],
             "sluiceway.rate_limit.remaining": levels[i],
-            "sluiceway.rate_limit.limit": state.limits()[spec.name],
+            "sluiceway.rate_limit.limit": state.limit_of(spec),
             "sluiceway.rate_limit.unit": spec.unit,
             "sluiceway.queue.depth": depth,
         }
