@@ -67,6 +67,23 @@ def test_a_peak_counts_at_once_and_fades():
     assert 2.2 + 0.63 == pytest.approx(standing.latency(10.0), rel=0.01)
 
 
+def standings():
+    """Return a strategy for standings with something to do."""
+    return st.builds(_busy, st.sampled_from([0.5, 1.0, 3.0]), st.integers(0, 3), st.integers(0, 5))
+
+
+def _busy(weight, in_flight, calls):
+    standing = Standing(weight)
+    standing.in_flight, standing.calls = in_flight, calls
+    return standing
+
+
+@given(standings(), standings())
+def test_less_to_do_is_less_load(one, other):
+    """The two say the same of every pair."""
+    assert one.has_less_to_do(other) is (one.load() < other.load())
+
+
 def test_the_clock_may_be_exchanged():
     """Every remembered time moves along."""
     standing, at = failing(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from sluiceway.algorithms.rates import EPSILON
@@ -45,7 +45,7 @@ class Standing:
         self._latency = 0.0
         self._at = 0.0
         self._streak = 0
-        self.until = float("-inf")
+        self.until = -inf
 
     def begin(self) -> None:
         """Count a call that comes."""
@@ -59,10 +59,13 @@ class Standing:
     def answered(self, now: float, seconds: float, service: float) -> None:
         """Take in an answer that took *seconds* (a stream's: to its first item), and *service* in all."""
         self._streak = 0
-        self.until = float("-inf")
-        self.service += (service - self.service) / min(self.calls, _MEMORY)
-        faded = exp(-max(0.0, now - self._at) / _TAU)
-        self._latency = max(seconds, self._latency * faded + seconds * (1.0 - faded))
+        self.until = -inf
+        calls = self.calls
+        self.service += (service - self.service) / (calls if calls < _MEMORY else _MEMORY)  # noqa: FURB136 - min() costs a call
+        above = self._latency - seconds
+        if above > 0.0:
+            seconds += above * exp(-max(0.0, now - self._at) / _TAU)
+        self._latency = seconds
         self._at = now
 
     def failed(self, now: float, began: float) -> None:
@@ -77,6 +80,19 @@ class Standing:
     def latency(self, now: float) -> float:
         """Return the peak EWMA of its latency in seconds; 0 before the first answer."""
         return self._latency * exp(-max(0.0, now - self._at) / _TAU)
+
+    def load(self) -> tuple[float, float]:
+        """Return how much it has to do, and had, by weight."""
+        return self.in_flight / self.weight, self.calls / self.weight
+
+    def has_less_to_do(self, other: Standing) -> bool:
+        """Whether its `load` is less than that of *other*; written out, since every call of most routers asks."""
+        mine, its = self.in_flight / self.weight, other.in_flight / other.weight
+        return mine < its or (mine == its and self.calls / self.weight < other.calls / other.weight)
+
+    def expected(self, now: float) -> tuple[float, tuple[float, float]]:
+        """Return what decides by latency: that of one more call, and of equal ones the load."""
+        return self.latency(now) * (self.in_flight + 1), self.load()
 
     def avoided(self, now: float) -> float:
         """Return for how many seconds it is avoided."""
@@ -129,31 +145,33 @@ class Routing:
         """
         standings = self.standings
         soon = now + EPSILON
+        if self._strategy == "room":
+            chosen = self._by_room(rooms, soon)
+            if chosen is not None:
+                return chosen
         free = [i for i, room in rooms.items() if room[0] <= 0.0 and standings[i].until <= soon]
         if not free:
-            return min(rooms, key=lambda i: (max(rooms[i][0], standings[i].avoided(now)), self._load(i)))
-        if len(free) == 1 and self._strategy in ("room", "latency"):
-            return free[0]
-        if self._strategy == "room":
-            return self._by_room(free, rooms)
-        if self._strategy == "latency":
-            return min(free, key=lambda i: (standings[i].latency(now) * (standings[i].in_flight + 1), self._load(i)))
+            return min(rooms, key=lambda i: (max(rooms[i][0], standings[i].avoided(now)), standings[i].load()))
         if self._strategy == "weight":
             return self._by_weight(free)
+        if self._strategy == "latency":
+            return min(free, key=lambda i: standings[i].expected(now))
         chosen = min(free, key=self._turns.__getitem__)
         self._turn += 1
         self._turns[chosen] = self._turn
         return chosen
 
-    def _by_room(self, free: Sequence[int], rooms: Mapping[int, tuple[float, float]]) -> int:
-        most = max([rooms[i][1] for i in free])
-        equal = [i for i in free if rooms[i][1] == most]
-        return equal[0] if len(equal) == 1 else min(equal, key=self._load)
-
-    def _load(self, i: int) -> tuple[float, float]:
-        """Return how much deployment *i* has to do, and had."""
-        standing = self.standings[i]
-        return standing.in_flight / standing.weight, standing.calls / standing.weight
+    def _by_room(self, rooms: Mapping[int, tuple[float, float]], soon: float) -> int | None:
+        """Return which of those that are free has the most room, and of equal ones the least to do; None if none is."""
+        chosen = best = None
+        most = -inf
+        for i, (wait, left) in rooms.items():
+            standing = self.standings[i]
+            if wait > 0.0 or standing.until > soon or left < most:
+                continue
+            if best is None or left > most or standing.has_less_to_do(best):
+                chosen, best, most = i, standing, left
+        return chosen
 
     def _by_weight(self, free: Sequence[int]) -> int:
         credits_ = self._credits

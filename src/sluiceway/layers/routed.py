@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sluiceway.algorithms.routing import STRATEGIES, Routing, Strategy
+from sluiceway.algorithms.routing import STRATEGIES, Routing, Standing, Strategy
 from sluiceway.errors import Rejected
 from sluiceway.events import PassedOver, Phase
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from sluiceway.call import Call, Proceed
-    from sluiceway.providers.errors import Classification
+    from sluiceway.call import Attempt, Call, Proceed
     from sluiceway.room import Room
 
 T = TypeVar("T")
@@ -77,7 +76,7 @@ class routed(Layer):
         self.deployments = deployments
         self._strategy = strategy
         self._routing = Routing([deployment.weight for deployment in deployments], strategy)
-        self._asked = tuple(_who_say(deployment.layers) for deployment in deployments)
+        self._asked = dict(enumerate(_who_say(deployment.layers) for deployment in deployments))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check_function(self, function: Callable[..., Any]) -> None:
@@ -120,42 +119,61 @@ class routed(Layer):
         run = call.run
         if run.loop is not self._loop:
             self._move_to(run.loop)
-        left = list(range(len(ways)))
+        left = self._asked.copy()
         lines: list[str] = []
         error: Exception | None = None
         while left:
             now = run.time()
             alone = len(left) == 1 and not run.detailed  # then it does not matter how much room it has
-            rooms = {i: FREE if alone else self._room(i, call) for i in left}
+            rooms = {i: self._room(i, call) if asked and not alone else FREE for i, asked in left.items()}
             chosen = self._routing.choose(rooms, now)
-            left.remove(chosen)
+            del left[chosen]
             mine = self._call_of(call, chosen)
             if run.detailed:
                 self._report(mine, chosen, rooms[chosen])
             if lines:
                 mine = mine.again(max(call.attempt, len(run.attempts) + 1))
+            standing = self._routing.standings[chosen]
+            standing.begin()
+            sent = len(run.attempts)
             try:
-                return await self._ask(chosen, mine, ways[chosen], now)
+                result = await ways[chosen](mine)
             except Exception as raised:
-                name = self.deployments[chosen].name
-                found = classify(raised)
-                lines.append(line(name, raised, found, run.time() - now))
-                if not _passed_over(raised, found):
-                    if len(lines) > 1:
-                        note(raised, self.name, "no other deployment could help", lines)
+                if not self._goes_on(call, chosen, raised, now, lines):
                     raise
-                reason = forbidden(call, found)
-                if reason is not None:
-                    note(raised, self.name, reason, lines)
-                    raise
-                call.report(PassedOver(run.time(), call, self.name, name, raised))
                 error = _telling(error, raised)
+            else:
+                if len(run.attempts) > sent:
+                    _remember(standing, run.attempts[-1], run.time())
+                return result
+            finally:
+                standing.end()
         assert error is not None
         note(error, self.name, "no deployment is left", lines)
         try:
             raise error
         finally:
             del error  # its traceback leads back to us
+
+    def _goes_on(self, call: Call, i: int, error: Exception, began: float, lines: list[str]) -> bool:
+        """Whether *call* goes on to another deployment after *i* ended it in *error*; if not, that is noted on it."""
+        name = self.deployments[i].name
+        now = call.run.time()
+        found = classify(error)
+        passed_over = may_help(error, found) or found.status in _ITS_OWN
+        if passed_over and not isinstance(error, Rejected):
+            self._routing.standings[i].failed(now, began)
+        lines.append(line(name, error, found, now - began))
+        if not passed_over:
+            if len(lines) > 1:
+                note(error, self.name, "no other deployment could help", lines)
+            return False
+        reason = forbidden(call, found)
+        if reason is not None:
+            note(error, self.name, reason, lines)
+            return False
+        call.report(PassedOver(now, call, self.name, name, error))
+        return True
 
     def _call_of(self, call: Call, i: int) -> Call:
         """Return *call* as deployment *i* gets it."""
@@ -168,29 +186,6 @@ class routed(Layer):
         """Return how soon deployment *i* would let *call* through, which is as the caller gave it."""
         asked = self._asked[i]
         return room_in(asked, self._call_of(call, i), self._routing.standings[i].service) if asked else FREE
-
-    async def _ask(self, i: int, call: Call, way: Callable[[Call], Awaitable[Any]], now: float) -> Any:
-        """Return the answer of deployment *i*, and remember how it did."""
-        run = call.run
-        standing = self._routing.standings[i]
-        standing.begin()
-        sent = len(run.attempts)
-        try:
-            result = await way(call)
-        except Exception as error:
-            found = classify(error)
-            if not isinstance(error, Rejected) and _passed_over(error, found):
-                standing.failed(run.time(), now)
-            raise
-        else:
-            if len(run.attempts) > sent:
-                attempt = run.attempts[-1]
-                ended = run.time() if attempt.ended_at is None else attempt.ended_at
-                seen = ended if attempt.first_item_at is None else attempt.first_item_at
-                standing.answered(run.time(), seen - attempt.started_at, ended - attempt.started_at)
-            return result
-        finally:
-            standing.end()
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop, after the one before has ended."""
@@ -256,9 +251,11 @@ def _who_say(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(layer for layer in layers if type(layer).room is not Layer.room)
 
 
-def _passed_over(error: Exception, found: Classification) -> bool:
-    """Whether another deployment may answer what ended in *error* at this one."""
-    return may_help(error, found) or found.status in _ITS_OWN
+def _remember(standing: Standing, attempt: Attempt, now: float) -> None:
+    """Take in how long *attempt* took, which answered."""
+    began, item = attempt.started_at, attempt.first_item_at
+    ended = now if attempt.ended_at is None else attempt.ended_at
+    standing.answered(now, (ended if item is None else item) - began, ended - began)
 
 
 def _telling(before: Exception | None, error: Exception) -> Exception:

@@ -36,11 +36,12 @@ _PLACE: Final = {REQUESTS: 0, INPUT: 1, OUTPUT: 2, TOKENS: 3}
 
 def costing(specs: Sequence[LimitSpec]) -> Callable[[float, Charge], Sequence[float]]:
     """Return a function that tells what requests and tokens take from each of *specs*."""
-    pick = itemgetter(0, *(_PLACE[spec.unit] for spec in specs))  # one more, or of one it would return no tuple
+    places = [_PLACE[spec.unit] for spec in specs]
+    pick = itemgetter(*places) if len(places) > 1 else lambda all_costs: (all_costs[places[0]],)
 
     def costs(requests: float, tokens: Charge) -> Sequence[float]:
         taken: tuple[float, ...] = pick((requests, *tokens))
-        return taken[1:]
+        return taken
 
     return costs
 
