@@ -24,7 +24,7 @@ ORDER = [
     ["errors", "durations", "facts", "events"],
     ["tasks", "expiry"],
     ["hinting", "attempt", "time_limits"],
-    ["call", "call_key"],
+    ["call", "bound_arguments", "call_key"],
     ["algorithms"],
     ["providers"],
     ["admission", "keyed", "room"],

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai import NOT_GIVEN, AsyncOpenAI
 
 from sluiceway.call import NO_HINTS, Call, Run
@@ -68,6 +72,23 @@ def test_a_key_is_the_functions_name_and_a_digest_without_the_prompt():
     assert f"{__name__}.plain" == name
     assert 64 == len(digest)
     assert "secret" not in found
+
+
+_SIMPLE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@given(_SIMPLE, _SIMPLE, st.lists(_SIMPLE, max_size=3))
+def test_the_digest_is_that_of_canonical_json(prompt, model, temperature):
+    """Which any other program can compute: sorted names, no spaces, UTF-8."""
+    said = {"prompt": prompt, "model": model, "temperature": temperature}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    expected = f"{__name__}.plain:{sha256(text.encode()).hexdigest()}"
+    assert expected == key(plain, prompt, model=model, temperature=temperature)
+
+
+def test_half_a_surrogate_pair_has_a_key_too():
+    """As some broken answers hold, which are prompts of the next call."""
+    assert key(plain, "\ud83d") != key(plain, "\ude00")
 
 
 def test_two_functions_have_different_keys():
@@ -145,7 +166,16 @@ def test_self_is_no_part_of_it():
         async def ask(self, prompt):
             """Only its signature matters."""
 
-    assert key(Bot().ask, "hi") == key(Bot().ask, "hi")
+        async def told(self, *prompt):
+            """Only its signature matters."""
+
+        async def lacks_self():
+            """Cannot be called."""
+
+    assert key(Bot().ask, "hi") == key(Bot().ask, prompt="hi")
+    assert key(Bot().ask, "hi") != key(Bot().ask, "ho")
+    assert key(Bot().told, "hi") == key(Bot().told, "hi")
+    assert key(Bot().lacks_self) == key(Bot().lacks_self)
 
 
 def test_clients_are_no_part_of_it():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import functools
-import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -16,10 +14,10 @@ from enum import Enum
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import PurePath
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
-from weakref import WeakKeyDictionary
+
+from .bound_arguments import bound_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +25,17 @@ if TYPE_CHECKING:
     from .call import Call
 
 _AS_TEXT: Final = (date, time, timedelta, Decimal, Fraction, PurePath, UUID)
-_SIMPLE: Final = frozenset((str, int, bool, type(None)))
-_plains: Final[WeakKeyDictionary[FunctionType, _Plain | None]] = WeakKeyDictionary()
+_quoted: Final = json.encoder.encode_basestring
 _canonical: Final = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode  # made once: the making takes longer than a short prompt's writing
+_WRITERS: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: _quoted,
+    int: int.__repr__,
+    bool: ("false", "true").__getitem__,
+    float: lambda value: repr(value) if math.isfinite(value) else _canonical({"!float": repr(value)}),
+    type(None): lambda _: "null",
+}
 _LEFT_OUT: Final = frozenset({"NotGiven", "Omit"})  # how openai and anthropic say that an argument was not given
 _SDKS: Final = frozenset({"openai", "anthropic"})
 
@@ -50,82 +54,24 @@ def call_key(call: Call) -> str:
     Raises:
         TypeError: an argument has no such form. The message names the parameter and its type, never its value.
     """
-    name, arguments = _named(call.function, call.args, call.kwargs)
-    given = {}
-    for parameter, value in arguments.items():
-        if type(value) in _SIMPLE:
-            given[parameter] = value
-        elif not (_is_client(value) or _left_out(value)):
-            given[parameter] = _form(value, name, parameter, ())
-    text = _canonical(given)
-    return f"{name}:{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
-def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the full name of *function* and its arguments by parameter."""
-    while isinstance(function, functools.partial):
-        args = (*function.args, *args)
-        kwargs = {**function.keywords, **kwargs}
-        function = function.func
-    plain = _plain_parameters(function) if type(function) is FunctionType else None
-    if plain is not None and len(args) <= len(plain.places):
-        arguments = {**plain.defaults, **dict(zip(plain.places, args, strict=False)), **kwargs}
-        if len(arguments) == plain.total and kwargs.keys().isdisjoint(plain.places[: len(args)]):
-            return plain.name, arguments
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    module = getattr(function, "__module__", None) or type(function).__module__
+    name, arguments = bound_arguments(call.function, call.args, call.kwargs)
+    parts = []
+    for parameter in sorted(arguments):
+        value = arguments[parameter]
+        write = _WRITERS.get(type(value))
+        if write is not None:
+            text = write(value)
+        elif _is_client(value) or _left_out(value):
+            continue
+        else:
+            text = _canonical(_form(value, name, parameter, ()))
+        parts.append(f"{_quoted(parameter)}:{text}")
+    text = f"{{{','.join(parts)}}}"
     try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # no signature to be had; or arguments that the function itself shall refuse
-        return f"{module}.{name}", {**{str(i): value for i, value in enumerate(args)}, **kwargs}
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments.update(_beside(arguments, arguments.pop(parameter.name)))
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            rest = arguments.pop(parameter.name)
-            arguments.update({f"*{parameter.name}[{i}]": value for i, value in enumerate(rest)})
-    return f"{module}.{name}", arguments
-
-
-class _Plain(NamedTuple):
-    """The parameters of a function that can all be given by name: 20 us to find out, kept as long as it lives.
-
-    Attributes:
-        name: of the function, in full.
-        places: those that can be given by position, in order.
-        defaults: of those that have one.
-        total: how many there are.
-    """
-
-    name: str
-    places: tuple[str, ...]
-    defaults: dict[str, Any]
-    total: int
-
-
-def _plain_parameters(function: FunctionType) -> _Plain | None:
-    """Return the parameters of *function*; None if some of them stand for any number, or have no name."""
-    if function not in _plains:
-        parameters = inspect.signature(function).parameters.values()
-        plain = all(each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) for each in parameters)
-        _plains[function] = (
-            None
-            if not plain
-            else _Plain(
-                f"{function.__module__}.{function.__qualname__}",
-                tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD),
-                {each.name: each.default for each in parameters if each.default is not each.empty},
-                len(parameters),
-            )
-        )
-    return _plains[function]
-
-
-def _beside(taken: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return *extra* keyword arguments, renamed where a positional-only parameter has their name."""
-    return {f"**{name}" if name in taken else name: value for name, value in extra.items()}
+        encoded = text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        encoded = text.encode("utf-8", "surrogatepass")
+    return f"{name}:{sha256(encoded).hexdigest()}"
 
 
 def _is_client(value: object) -> bool:

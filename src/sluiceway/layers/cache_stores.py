@@ -7,7 +7,6 @@ choice for disks, unpickles what it finds and has had no release since 2023.)
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 import os
@@ -17,15 +16,18 @@ import time
 import weakref
 from asyncio import get_running_loop
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sluiceway.errors import MissingExtra
 from sluiceway.expiry import clock_shift
+from sluiceway.tasks import plain_loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Entry = dict[str, Any]
+_decoded: Final = json.JSONDecoder().raw_decode  # what stands there is ours, and ends where it ends
 
 
 class Store(Protocol):
@@ -54,38 +56,45 @@ class MemoryStore:
         except ImportError:
             raise MissingExtra("cached() in memory", "cache") from None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._time: Callable[[], float] = float
         self._shift = 0.0
         self._entries: Any = TLRUCache(max_entries, _until, timer=self._now)
 
     def _now(self) -> float:
-        """Return seconds that go on where they were when another event loop takes over."""
-        loop = self._running() or self._loop
-        return 0.0 if loop is None else loop.time() - self._shift
+        return self._time() - self._shift
 
-    def _running(self) -> asyncio.AbstractEventLoop | None:
-        with contextlib.suppress(RuntimeError):
-            loop = get_running_loop()
-            if loop is not self._loop:
-                self._shift += clock_shift(self._loop, loop)
-                self._loop = loop
-            return loop
-        return None
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on in another event loop, with seconds that go on where they were."""
+        self._shift += clock_shift(self._loop, loop)
+        self._loop = loop
+        self._time = monotonic if type(loop) in plain_loops else loop.time
 
     async def get(self, key: str) -> Entry | None:
         """Return a copy of the entry of *key*; None if there is none."""
-        kept = self._entries.get(key)
-        return None if kept is None else json.loads(kept[0])
+        loop = get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        try:
+            facts, answer, _ = self._entries[key]  # its own `get` looks twice
+        except KeyError:
+            return None
+        return {**facts, "answer": _decoded(answer)[0]}
 
     async def put(self, key: str, value: Mapping[str, Any], *, ttl: float | None = None) -> None:
         """Keep *value* under *key* for *ttl* seconds."""
-        self._entries[key] = (json.dumps(value), math.inf if ttl is None else ttl)
+        loop = get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        facts = dict(value)
+        answer = json.dumps(facts.pop("answer"))
+        self._entries[key] = (facts, answer, math.inf if ttl is None else ttl)
 
     def __len__(self) -> int:
         return len(self._entries)
 
 
-def _until(_key: str, kept: tuple[str, float], now: float) -> float:
-    return now + kept[1]
+def _until(_key: str, kept: tuple[Entry, str, float], now: float) -> float:
+    return now + kept[2]
 
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT NOT NULL UNIQUE, value TEXT NOT NULL, until REAL)"

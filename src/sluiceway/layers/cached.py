@@ -15,7 +15,7 @@ from sluiceway.events import CacheHit, NotCached, Phase
 from sluiceway.functions import is_generator
 from sluiceway.layer import Layer
 from sluiceway.layers.cache_entries import Codec, NotStorable
-from sluiceway.layers.cache_stores import DiskStore, MemoryStore, Store
+from sluiceway.layers.cache_stores import DiskStore, Entry, MemoryStore, Store
 from sluiceway.layers.renewing import agrees
 from sluiceway.order import Role
 from sluiceway.streaming import emit_to_reader, generate, pull
@@ -115,46 +115,46 @@ class cached(Layer):
             return await proceed(call)
         if not isinstance(key, str):
             raise TypeError(f"the key of {self.name} must be a str or None, not a {type(key).__name__}")
-        since = call.run.time()
-        found = await self._find(call, key)
-        if found is not None:
-            self._hits += 1
-            result: T = await self._answer(call, found, since)
-            return result
-        self._misses += 1
-        if call.run.detailed:
-            call.report(Phase(call.run.time(), call, since, self.name, "cache miss", {}))
-        return await self._ask(call, key, proceed)
-
-    # ------------------------------------------------------------------ a hit
-
-    async def _find(self, call: Call, key: str) -> tuple[float, bool, Any] | None:
-        """Return age, whether it is a stream, and the answer (or the items) stored under *key*; None if unreadable."""
+        run = call.run
+        since = run.time()
         try:
             entry = await self._store.get(key)
         except Exception as error:  # noqa: BLE001 - a cache must not break a call
             self._decline(call, f"the store failed: {type(error).__name__}")
-            return None
+            entry = None
+        found = None if entry is None else self._read(call, entry)
+        if found is None:
+            self._misses += 1
+            if run.detailed:
+                call.report(Phase(run.time(), call, since, self.name, "cache miss", {}))
+            return await self._ask(call, key, proceed)
+        self._hits += 1
+        at, streamed, answer = found
+        if run.listening or run.facts is not None:
+            age = max(0.0, time.time() - at)
+            said = {"sluiceway.cache.age": age}
+            call.report(CacheHit(run.time(), call, since, self.name, "cache hit", said, age=age))
+        result: T = await self._replay(call, answer) if streamed else answer
+        return result
+
+    # ------------------------------------------------------------------ a hit
+
+    def _read(self, call: Call, entry: Entry) -> tuple[float, bool, Any] | None:
+        """Return since when *entry* is there, whether it is a stream, and the answer or items; None if unreadable."""
         try:
-            if entry is None or entry["version"] != _VERSION:
+            if entry["version"] != _VERSION:
                 return None
             streamed = entry["streamed"] is True
             if not streamed and self._generators and is_generator(call.function):
                 return None
-            return max(0.0, time.time() - float(entry["at"])), streamed, self._codec.read(entry["answer"])
+            return float(entry["at"]), streamed, self._codec.read(entry["answer"])
         except Exception:  # noqa: BLE001 - whatever it is, it is not what we wrote: it is written anew
             return None
 
-    async def _answer(self, call: Call, found: tuple[float, bool, Any], since: float) -> Any:
-        age, streamed, answer = found
-        run = call.run
-        said = {"sluiceway.cache.age": age}
-        call.report(CacheHit(run.time(), call, since, self.name, "cache hit", said, age=age))
-        if not streamed:
-            return answer
-        nobody_s = Attempt(0, run.time())
+    async def _replay(self, call: Call, items: list[Any]) -> Any:
+        nobody_s = Attempt(0, call.run.time())
         replay = generate if is_generator(call.function) else pull
-        return await replay(call, nobody_s, Replayed(answer))
+        return await replay(call, nobody_s, Replayed(items))
 
     # ------------------------------------------------------------------ a miss
 

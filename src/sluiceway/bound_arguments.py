@@ -1,0 +1,117 @@
+"""The arguments of a call by parameter, however its caller gave them, defaults included."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def bound_arguments(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return the full name of *function* and its arguments by parameter.
+
+    Those of `*args` are named ``*args[0]``, those of `**kwargs` by their own names, or ``**name`` where a parameter has
+    it. Arguments that the function itself will refuse are named as far as they can be.
+    """
+    while isinstance(function, partial):
+        args = (*function.args, *args)
+        kwargs = {**function.keywords, **kwargs}
+        function = function.func
+    plain = _plain(function)
+    if plain is not None and len(args) <= len(plain.places):
+        given = dict(zip(plain.places, args, strict=False)) if args else {}
+        arguments = {**plain.defaults, **given, **kwargs}
+        if len(arguments) == plain.total and (not given or kwargs.keys().isdisjoint(given)):
+            return plain.name, arguments
+    return _by_signature(function, args, kwargs)
+
+
+class _Plain(NamedTuple):
+    """The parameters of a function that can all be given by name.
+
+    Attributes:
+        name: of the function, in full.
+        places: those that can be given by position, in order.
+        defaults: of those that have one.
+        total: how many there are.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    defaults: dict[str, Any]
+    total: int
+
+
+_UNKNOWN: Final = _Plain("", (), {}, -1)
+_functions: Final[WeakKeyDictionary[FunctionType, _Plain | None]] = WeakKeyDictionary()
+_methods: Final[WeakKeyDictionary[FunctionType, _Plain | None]] = WeakKeyDictionary()
+
+
+def _plain(function: Callable[..., Any]) -> _Plain | None:
+    """Return the parameters of *function*; None if some of them stand for any number, or have no name.
+
+    It takes 20 us to find out, and is kept for as long as the function lives.
+    """
+    known, bound = _functions, 0
+    if type(function) is MethodType:
+        known, bound = _methods, 1
+        function = function.__func__
+    if type(function) is not FunctionType:
+        return None
+    plain = known.get(function, _UNKNOWN)
+    if plain is _UNKNOWN:
+        known[function] = plain = _found(function, bound)
+    return plain
+
+
+def _found(function: FunctionType, bound: int) -> _Plain | None:
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) for each in parameters):
+        return None
+    places = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    if len(places) < bound:
+        return None
+    del parameters[:bound]
+    return _Plain(
+        _full_name(function),
+        tuple(places[bound:]),
+        {each.name: each.default for each in parameters if each.default is not each.empty},
+        len(parameters),
+    )
+
+
+def _by_signature(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    name = _full_name(function)
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):  # no signature to be had; or arguments that the function itself shall refuse
+        return name, {**{str(i): value for i, value in enumerate(args)}, **kwargs}
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(_beside(arguments, arguments.pop(parameter.name)))
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            rest = arguments.pop(parameter.name)
+            arguments.update({f"*{parameter.name}[{i}]": value for i, value in enumerate(rest)})
+    return name, arguments
+
+
+def _full_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}.{name}"
+
+
+def _beside(taken: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return *extra* keyword arguments, renamed where a parameter that is given by position has their name."""
+    return {f"**{name}" if name in taken else name: value for name, value in extra.items()}
