@@ -334,8 +334,8 @@ class Branch:
                 coroutine.close()  # a layer went on all the same
 
 
-async def ended(branches: Sequence[tuple[Branch, asyncio.Task[Any]]]) -> None:
-    """Cancel *branches* with the tasks that drive them, and wait until nothing of them is left.
+async def ended(branches: Sequence[tuple[Branch, asyncio.Task[Any] | None]]) -> None:
+    """Cancel *branches* with the tasks that drive them, None if none does, and wait until nothing of them is left.
 
     Whoever is over, or was gone on with by `rest`, is left alone. If the caller is cancelled meanwhile, the waiting
     goes on, and the cancellation is raised at its end.
@@ -343,7 +343,7 @@ async def ended(branches: Sequence[tuple[Branch, asyncio.Task[Any]]]) -> None:
     Raises:
         asyncio.CancelledError: the caller was cancelled.
     """
-    driving = [task for _, task in branches if not task.done()]
+    driving = [task for _, task in branches if task is not None and not task.done()]
     for task in driving:
         task.cancel()
     cancelled = await _gone(driving)

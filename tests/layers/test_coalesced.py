@@ -9,6 +9,7 @@ from asyncio import CancelledError, create_task, gather, get_running_loop, sleep
 import pytest
 
 from sluiceway import (
+    BoundExceeded,
     Pipeline,
     ReentrantUse,
     Session,
@@ -70,6 +71,40 @@ async def test_a_call_joins_one_that_is_under_way_and_not_one_that_is_over():
     assert "a" == await early
     assert "b" == await f("x")
     assert (2, 2.0) == (ask.count, now())
+
+
+async def test_a_flight_goes_as_far_as_it_can_at_once():
+    """Whoever comes first is first at the layers inside, and what is refused there needs no task."""
+    order = []
+
+    async def ask(prompt):
+        order.append(prompt)
+        await sleep(1)
+
+    f = Pipeline(coalesced(), bounded(1, max_wait=0))(ask)
+    first = create_task(f("a"))
+    await sleep(0)
+    assert ["a"] == order
+    with pytest.raises(BoundExceeded):
+        await f("b")
+    assert 2 == len(others())  # the first caller and its flight
+    await first
+    assert (["a"], set()) == (order, others())
+
+
+async def test_a_call_that_never_waits_leaves_nothing_behind():
+    """Neither a task nor anything for the garbage collector: a loop over such calls must not grow."""
+
+    async def ask():
+        return 1
+
+    f = coalesced()(ask)
+    await f()
+    gc.collect()
+    for _ in range(100):
+        await f()
+    assert set() == others()
+    assert 0 == gc.collect()
 
 
 async def test_different_arguments_or_functions_are_different_calls():
@@ -346,12 +381,13 @@ async def test_a_shared_stream_is_given_to_all_from_its_first_item():
 
 
 async def test_a_shared_generator_is_run_once():
-    """Also one that never waits."""
+    """Its items are for all, those too that came before the last of them was there."""
     begun = []
 
     async def ask(prompt):
         begun.append(prompt)
         yield 1
+        await sleep(0)
         yield 2
 
     f = coalesced(streams=True)(ask)

@@ -109,7 +109,8 @@ class coalesced(Layer):
             ) from None
         leads = flight is None
         if flight is None:
-            flight = self._launched(place, call, proceed)
+            flight = Flight(call, proceed, self._flights, place, keep=self._streams)
+            flight.begin()
         elif flight.contains(call):
             raise ReentrantUse(f"{call.name} is called inside an equal call and would wait for itself")
         result: T = await self._share(call, proceed, flight, leads=leads)
@@ -120,23 +121,14 @@ class coalesced(Layer):
             return False
         return not self._generators or id(_plain(call.function)) not in self._generators
 
-    def _launched(self, place: Hashable, call: Call, proceed: Proceed[Any]) -> Flight:
-        flights = self._flights
-
-        def ended() -> None:
-            if flights.get(place) is flight:
-                del flights[place]
-
-        flights[place] = flight = Flight(call, proceed, ended, keep=self._streams)
-        return flight
-
     async def _share(self, call: Call, proceed: Proceed[Any], flight: Flight, *, leads: bool) -> Any:
         flight.waiting += 1
         run = call.run
         hopeless = False
         try:
             if leads:
-                await flight.landed()
+                if not flight.ready:
+                    await flight.landed()
             else:
                 await self._wait(call, flight)
             if not flight.streams:

@@ -6,22 +6,23 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.branching import Branch, ended, tell_first_item
+from sluiceway.starting import started
 from sluiceway.streaming import Item, Opened, Signal, emit_to_reader, signal
 
 if TYPE_CHECKING:
-    from asyncio import Future
-    from collections.abc import Callable
+    from asyncio import Future, Task
+    from collections.abc import Hashable
     from types import TracebackType
 
     from sluiceway.call import Call, Proceed, Run
 
 
 class Flight:
-    """One call under way, in a task of its own, for as long as somebody waits for it.
+    """One call under way, in a task of its own from `begin` on, for as long as somebody waits for it.
 
     Args:
         call, proceed: as the layer was handed them for the first that waits.
-        on_ended: called when no further call may wait for it: it is over, or given up. Perhaps more than once.
+        flights, place: where it is found until it is over, or given up: no further call may wait for it then.
         keep: whether to read a stream to its end, for all who wait; else it is left at its opening.
 
     Attributes:
@@ -34,11 +35,12 @@ class Flight:
     __slots__ = (
         "_branch",
         "_error",
+        "_flights",
         "_items",
         "_keep",
         "_loop",
-        "_on_ended",
         "_over",
+        "_place",
         "_sleepers",
         "_task",
         "_traceback",
@@ -48,10 +50,13 @@ class Flight:
         "waiting",
     )
 
-    def __init__(self, call: Call, proceed: Proceed[Any], on_ended: Callable[[], object], *, keep: bool) -> None:
+    def __init__(
+        self, call: Call, proceed: Proceed[Any], flights: dict[Hashable, Flight], place: Hashable, *, keep: bool
+    ) -> None:
         self._branch = Branch(call, proceed, alone=keep)
         self._branch.run.deadline = None  # which is that of the first alone
-        self._on_ended = on_ended
+        self._flights = flights
+        self._place = place
         self._keep = keep
         self._items: list[Any] = []
         self._sleepers: set[Future[None]] = set()
@@ -63,7 +68,12 @@ class Flight:
         self.waiting = 0
         self.leader: Run | None = call.run
         self._loop = call.run.loop
-        self._task = self._loop.create_task(self._fly())
+        self._task: Task[None] | None = None
+
+    def begin(self) -> None:
+        """Take off, as far as that goes at once; from here on it is found."""
+        self._flights[self._place] = self
+        self._task = started(self._fly(), self._loop)  # None: landed already
 
     @property
     def call(self) -> Call:
@@ -121,8 +131,9 @@ class Flight:
         """*run* no longer waits; if nobody does, cancel what is under way and wait until nothing of it is left."""
         self.waiting -= 1
         if self.waiting == 0:
-            self._on_ended()
-            await ended([(self._branch, self._task)])
+            self._depart()
+            if not self._over or self._branch.suspended:
+                await ended([(self._branch, self._task)])
         elif run is self.leader:
             self.leader = None
             if not self._over:
@@ -132,8 +143,14 @@ class Flight:
         """The one who waits can await nothing more."""
         self.waiting -= 1
         if self.waiting == 0:
-            self._on_ended()
-            self._task.cancel()
+            self._depart()
+            if self._task is not None:
+                self._task.cancel()
+
+    def _depart(self) -> None:
+        """Be found no more."""
+        if self._flights.get(self._place) is self:
+            del self._flights[self._place]
 
     async def _fly(self) -> None:
         branch = self._branch
@@ -150,7 +167,7 @@ class Flight:
                 raise
         finally:
             self._over = True
-            self._on_ended()
+            self._depart()
             self._tell()
 
     async def _read(self) -> None:
