@@ -54,6 +54,20 @@ def call_key(call: Call) -> str:
     Raises:
         TypeError: an argument has no such form. The message names the parameter and its type, never its value.
     """
+    name, text = call_text(call)
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        encoded = text.encode("utf-8", "surrogatepass")
+    return f"{name}:{sha256(encoded).hexdigest()}"
+
+
+def call_text(call: Call) -> tuple[str, str]:
+    """Return the full name of the function and the canonical JSON of its arguments: `call_key` before its digest.
+
+    Raises:
+        TypeError: as `call_key`.
+    """
     name, arguments = bound_arguments(call.function, call.args, call.kwargs)
     parts = []
     for parameter in sorted(arguments):
@@ -66,12 +80,7 @@ def call_key(call: Call) -> str:
         else:
             text = _canonical(_form(value, name, parameter, ()))
         parts.append(f"{_quoted(parameter)}:{text}")
-    text = f"{{{','.join(parts)}}}"
-    try:
-        encoded = text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        encoded = text.encode("utf-8", "surrogatepass")
-    return f"{name}:{sha256(encoded).hexdigest()}"
+    return name, f"{{{','.join(parts)}}}"
 
 
 def _is_client(value: object) -> bool:

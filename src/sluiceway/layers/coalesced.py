@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
-from sluiceway.call_key import call_key
+from sluiceway.call_key import call_text
 from sluiceway.errors import ReentrantUse
 from sluiceway.events import Coalesced, Phase
 from sluiceway.expiry import one_loop_at_a_time
@@ -76,7 +76,7 @@ class coalesced(Layer):
             raise TypeError(f"key={key!r} must be a plain function of the Call")
         if not isinstance(streams, bool):
             raise TypeError(f"streams={streams!r} must be True or False")
-        self._key: Key = call_key if key is None else key
+        self._key: Key = call_text if key is None else key
         self._streams = streams
         self._generators: dict[int, object] = {}  # by identity: what can be called need not be hashable
         self._flights: dict[Hashable, Flight] = {}
