@@ -360,6 +360,26 @@ def test_whatever_happens_nothing_leaks_and_every_call_ends(stack, script, calle
     gc.collect()  # a coroutine that nobody awaited is a warning, and so an error
 
 
+def test_who_comes_when_only_the_dead_wait_is_told_as_granted():
+    """It came in the moment in which the one before it was cancelled and its permit was there."""
+    function = REGISTERED["rate_limited"](rpm=60)(Provider([("value", 1.0, 0)]).answer)
+
+    async def three():
+        loop = asyncio.get_running_loop()
+        first = asyncio.create_task(function())
+        await asyncio.sleep(0)
+        waits = asyncio.create_task(function())
+        await asyncio.sleep(0)
+        loop.call_later(1.0, waits.cancel)
+        await asyncio.sleep(1.0)
+        await asyncio.gather(first, waits, function(), return_exceptions=True)
+
+    with heard() as events:
+        run(three())
+    granted = [event.granted for event in events if isinstance(event, Waited)]
+    assert [True, False, True] == granted
+
+
 @pytest.mark.parametrize("form", ["open", "generate"])
 def test_a_hedged_stream_that_breaks_after_an_item_raises_its_own_error(form):
     """It had won by that item, so the race was over: it once looked for a hedge to go on with and found itself."""

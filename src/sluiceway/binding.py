@@ -7,9 +7,10 @@ proxy of the same raw function with its layer in front. (Eight stacked proxies c
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import wrapt
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_CLASSMETHODS_CALL: Final = sys.version_info >= (3, 13)
+"""Whether a classmethod calls what it holds with the class, instead of asking it to bind itself."""
+
 
 class Bound(wrapt.ObjectProxy[Any]):
     """A function seen through its layers; everything but calling it is the function's own."""
@@ -33,11 +37,13 @@ class Bound(wrapt.ObjectProxy[Any]):
         self._self_binds = _binds(function)
         self._self_method: Bound | None = None
         start = start_generator if is_generator(function) else run_call
-        self._self_start = (
-            _as_method(start, chain, function, name)
-            if method
-            else functools.partial(start, chain, function, name, instance_of(function))
-        )
+        as_method = _as_method(start, chain, function, name)
+        as_function = functools.partial(start, chain, function, name, instance_of(function))
+        self._self_start = as_method if method else as_function
+        if not method and _CLASSMETHODS_CALL and self._self_binds and "." in getattr(function, "__qualname__", ""):
+            self._self_start = lambda args, kwargs: (as_method if _in_its_class(self, args) else as_function)(
+                args, kwargs
+            )
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Start a call."""
@@ -64,8 +70,21 @@ class Bound(wrapt.ObjectProxy[Any]):
 
 def _binds(function: Any) -> bool:
     """Whether Python would give *function*, as an attribute of a class, the instance: not so a bound method."""
+    if isinstance(function, functools.partial):  # until 3.14 not; 3.13 warns whoever asks it
+        return sys.version_info >= (3, 14)
     get = getattr(type(function), "__get__", None)
     return get is not None and get(function, function, type(function)) is not function
+
+
+def _in_its_class(bound: Bound, args: tuple[Any, ...]) -> bool:
+    """Whether the first of *args* is the class that *bound* is called for, since a classmethod holds it there."""
+    if not args or not isinstance(args[0], type):
+        return False
+    for kind in args[0].__mro__:
+        found = kind.__dict__.get(bound.__name__)
+        if found is not None:
+            return isinstance(found, classmethod) and found.__func__ is bound
+    return False
 
 
 def _as_method(start: Callable[..., Any], chain: Chain, function: Any, name: str) -> Callable[..., Any]:

@@ -93,7 +93,7 @@ def test_one_problem_is_the_message_and_several_are_a_list():
     [
         ("a = [", "toml", "<text>: it is no valid TOML: Invalid value"),
         ("a = 1\nb = = 2\n", "toml", "<text>:2: it is no valid TOML: Invalid value"),
-        ('{"a": 1,\n}', "json", "<text>:2: it is no valid JSON: "),
+        ('{"a": 1,\n"b" 2}', "json", "<text>:2: it is no valid JSON: "),
         ('{"limits": {}, "limits": {}}', "json", "'limits' stands twice in one table"),
         ("a: [1", "yaml", "<text>:1: it is no valid YAML: "),
         ("limits: {}\nlimits: {}\n", "yaml", "<text>:2: 'limits' stands twice in one table"),

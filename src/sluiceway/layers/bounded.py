@@ -165,6 +165,8 @@ class bounded(Layer):
         since = run.time()
         depth = len(room)
         if depth == 0 and room.try_acquire(1, since, call):  # only dead waiters stood in the way
+            if run.detailed:
+                self._report(call, state, since, granted=True, depth=0)
             return
         queueing = self._queueing
         full = queueing.full(depth, room, call)

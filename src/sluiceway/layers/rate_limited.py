@@ -258,6 +258,8 @@ class rate_limited(Layer):
         room = state.room
         depth = len(room)
         if depth == 0 and room.try_acquire(costs, since, call):  # only dead waiters stood in the way
+            if run.detailed:
+                self._report(call, state, costs, since, granted=True, depth=0)
             return since
         self._refuse_if_hopeless(call, state, costs, since, depth)
         run.phase = (_WAIT, since)
