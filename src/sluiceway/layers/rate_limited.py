@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.durations import Duration, seconds
-from sluiceway.errors import CostTooLarge, QueueFull, RateLimited, Rejected
-from sluiceway.events import CallRejected, LimitPaused, Waited
+from sluiceway.errors import CostTooLarge
+from sluiceway.events import LimitPaused, Waited
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build, specify
 from sluiceway.layers.limit_state import LimitState, RateSnapshot
 from sluiceway.layers.permit import Permit
 from sluiceway.layers.queueing import Queueing, count
+from sluiceway.layers.rate_refusals import Refusals
 from sluiceway.layers.renewing import adopt_all, agrees
 from sluiceway.layers.settling import NOTHING, Settlement, costing
 from sluiceway.layers.shared_limits import patience_with, shared_rate
@@ -163,6 +164,7 @@ class rate_limited(Layer):
         self._slack = min(seconds(slack, "slack", zero=True), self._burst / 2)
         self._learns = (by is None) if learn is None else learn
         self._tokens = tokens
+        self._refusals = Refusals(self.name, self._specs, self._queueing)
         self._costing = costing(self._specs)
         self._most = tuple(spec.limit for spec in self._specs)
         self._counts_tokens = any(spec.unit != REQUESTS for spec in self._specs)
@@ -236,21 +238,8 @@ class rate_limited(Layer):
 
     def _checked(self, costs: Sequence[float]) -> Sequence[float]:
         if any(map(gt, costs, self._most)):
-            self._refuse_too_large(costs)
+            raise self._refusals.too_large(costs)
         return costs
-
-    def _refuse_too_large(self, costs: Sequence[float]) -> None:
-        for cost, spec in zip(costs, self._specs, strict=True):
-            if cost > spec.limit:
-                raise CostTooLarge(
-                    f"{self.name}: the call costs about {cost:,.0f} {spec.unit}, but there are only "
-                    f"{spec.limit:,.0f} per {spec.window:g} s ({spec.name}): no wait could admit it",
-                    layer=self.name,
-                    cost=cost,
-                    limit=spec.limit,
-                    unit=spec.unit,
-                    window=spec.window,
-                )
 
     async def _wait(self, call: Call, state: LimitState, costs: Sequence[float], since: float) -> float:
         """Queue for *costs*; return when they were taken."""
@@ -261,7 +250,9 @@ class rate_limited(Layer):
             if run.detailed:
                 self._report(call, state, costs, since, granted=True, depth=0)
             return since
-        self._refuse_if_hopeless(call, state, costs, since, depth)
+        refusal = self._refusals.hopeless(call, state, costs, since, depth)
+        if refusal is not None:
+            raise refusal
         run.phase = (_WAIT, since)
         granted = False
         if state.shared is not None:
@@ -273,37 +264,8 @@ class rate_limited(Layer):
             run.waited(_WAIT, since, now)
             self._report(call, state, costs, since, granted=granted, depth=depth)
         if not granted:
-            raise self._refused(
-                call, state, costs, RateLimited, f"waited max_wait={self._queueing.max_wait:g} s in vain"
-            )
+            raise self._refusals.in_vain(call, state, costs)
         return now
-
-    def _refuse_if_hopeless(
-        self, call: Call | None, state: LimitState, costs: Sequence[float], now: float, depth: int
-    ) -> None:
-        full = self._queueing.full(depth, state.room, call)
-        if full is not None:
-            raise self._refused(call, state, costs, QueueFull, full)
-        longest = self._queueing.max_wait
-        if longest is None:
-            return
-        wait = state.limiter.wait(costs, now)
-        if (longest == 0 and (wait or state.shared is None)) or (wait is not None and wait > longest):
-            expected = "somebody must finish first" if wait is None else f"it would wait {wait:.3g} s"
-            raise self._refused(call, state, costs, RateLimited, f"{expected}, max_wait={longest:g} s")
-
-    def _refused(
-        self, call: Call | None, state: LimitState, costs: Sequence[float], kind: type[Rejected], why: str
-    ) -> Rejected:
-        limits = ", ".join(f"{name}={limit:g}" for name, limit in state.limits().items())
-        where = "" if state.key is None else f" for {state.key!r}"
-        now = state.room.time()
-        error = kind(
-            f"{self.name}({limits}){where}: {why}", layer=self.name, retry_after=state.limiter.wait(costs, now)
-        )
-        if call is not None:
-            call.report(CallRejected(now, call, self.name, error))
-        return error
 
     def room(self, call: Call, service: float) -> Room:
         """Return how soon *call* would be admitted, behind those who wait; each of them as costly as itself."""
@@ -405,12 +367,13 @@ class rate_limited(Layer):
             state.move_to(loop)
         now = loop.time()
         if not state.room.try_acquire(costs, now):
-            self._refuse_if_hopeless(None, state, costs, now, len(state.room))
+            refusal = self._refusals.hopeless(None, state, costs, now, len(state.room))
+            if refusal is not None:
+                raise refusal
             if state.shared is not None:
                 state.shared.kick()
             if not await state.room.wait(costs, loop, None, self._patience):
-                longest = self._queueing.max_wait
-                raise self._refused(None, state, costs, RateLimited, f"waited max_wait={longest:g} s in vain")
+                raise self._refusals.in_vain(None, state, costs)
             now = loop.time()
         state.in_flight += 1
         return now
