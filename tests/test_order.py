@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from sluiceway import bounded, circuit_breaker, rate_limited, retry_jitter, timed
+from sluiceway import Deployment, bounded, circuit_breaker, rate_limited, retry_jitter, routed, timed
 from sluiceway.describe import describe
 from sluiceway.layer import Layer, Pipeline
 from sluiceway.order import PipelineWarning, Role, amplification, check
@@ -209,6 +209,27 @@ def test_the_reverse_of_the_recommended_order_is_warned_of_with_a_sentence_for_e
         "the inner timed(60) can never fire",
     ):
         assert 1 == len([finding for finding in findings if finding.startswith(says)])
+
+
+def test_the_layers_of_a_deployment_stand_where_it_does():
+    """Retries inside `routed` repeat past its deployments' limits, which is said once; outside they do not."""
+    deployments = [Deployment(name, layers=[rate_limited(rpm=60), circuit_breaker()]) for name in "ab"]
+    inside = check([routed(*deployments), retry_jitter()])
+    assert ["rate_limited stands outside retry_jitter", "circuit_breaker stands outside retry_jitter"] == [
+        finding.partition(",")[0] for finding in inside
+    ]
+    assert [] == check([retry_jitter(), routed(*deployments)])
+    nested = routed(Deployment("c", layers=[routed(*deployments)]), Deployment("d"))
+    assert inside == check([nested, retry_jitter()])
+
+
+def test_an_object_of_a_deployment_that_stands_inside_it_too_is_the_error():
+    """A call by that way would take from one limit twice; two deployments may share it."""
+    shared = rate_limited(rpm=60)
+    both = routed(Deployment("a", layers=[shared]), Deployment("b", layers=[shared]))
+    assert [] == check([both])
+    with pytest.raises(ValueError, match="the same rate_limited object stands twice"):
+        check([both, shared])
 
 
 def test_equal_findings_are_one():

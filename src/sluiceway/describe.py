@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .algorithms.retry_budget import RetryBudget
 from .binding import chain_of
-from .functions import name_of
+from .functions import name_of, shown
 from .layer import Layer, Pipeline
 from .layers.deployment import Deployment
 from .order import amplification, check
@@ -41,8 +41,8 @@ class LayerDescription:
         return hash(self.name)
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{name}={_show(value)}" for name, value in self.settings.items() if value is not None)
-        return f"{self.name}({shown})"
+        said = ", ".join(f"{name}={shown(value)}" for name, value in self.settings.items() if value is not None)
+        return f"{self.name}({said})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +148,3 @@ def _said(value: Any) -> Any:
     if isinstance(value, RetryBudget):
         return RetryBudget, value.minimum, value.ratio
     return value
-
-
-def _show(value: object) -> str:
-    if callable(value) and hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    return repr(value)

@@ -77,3 +77,12 @@ def name_of(function: Any) -> str:
     """Return what calls of *function* are named, without where it was defined."""
     name = getattr(function, "__qualname__", None) or getattr(getattr(function, "func", None), "__qualname__", None)
     return str(name or type(function).__qualname__).rpartition("<locals>.")[2]
+
+
+def shown(value: object) -> str:
+    """Return *value* as a setting is shown to people: functions and classes by their names, all else by `repr`."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        return str(value.__qualname__)
+    if type(value) is tuple and any(callable(each) for each in value):
+        return f"({', '.join(map(shown, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)

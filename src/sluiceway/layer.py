@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from .binding import bind, chain_of
 from .client import wrap_client
-from .functions import instance_of, name_of, require_async
+from .functions import instance_of, name_of, require_async, shown
 from .invocation import invoke
 from .order import Role, amplification, warn
 from .room import FREE, Room
@@ -126,6 +126,10 @@ class Layer(ABC):
         """How many attempts this layer can make of one at the most."""
         return 1
 
+    def amplified(self, inner: int) -> int:
+        """Return how many attempts a call makes at the most, if what this layer wraps makes *inner* of one."""
+        return inner * self.attempts
+
     @property
     def time_limit(self) -> float | None:
         """The time that it leaves to what it wraps, in seconds."""
@@ -160,8 +164,8 @@ class Layer(ABC):
 
     def __repr__(self) -> str:
         args, kwargs = self._given
-        shown = [_show(value) for value in args] + [f"{name}={_show(value)}" for name, value in kwargs.items()]
-        return f"{self.name}({', '.join(shown)})"
+        given = [shown(value) for value in args] + [f"{name}={shown(value)}" for name, value in kwargs.items()]
+        return f"{self.name}({', '.join(given)})"
 
 
 class Pipeline(Layer):
@@ -187,7 +191,7 @@ class Pipeline(Layer):
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(
-                    f"{_show(layer)} is not a layer: a Pipeline takes layers such as timed('60s'), outermost first"
+                    f"{shown(layer)} is not a layer: a Pipeline takes layers such as timed('60s'), outermost first"
                 )
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r} must be a str")
@@ -291,12 +295,6 @@ def room_in(layers: Iterable[Layer], call: Call, service: float) -> Room:
 
 def _is_function(value: object) -> bool:
     return isinstance(value, (types.FunctionType, types.MethodType, classmethod, staticmethod))
-
-
-def _show(value: object) -> str:
-    if callable(value) and hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    return repr(value)
 
 
 __all__ = ["Layer", "Pipeline", "flat", "invoke"]

@@ -2,8 +2,11 @@
 
 Any order works. The recommended one, outermost first, is::
 
-    cached / coalesced > fallback > timed (the total) > shed > budgeted > retry_jitter > hedged >
-    bounded / adaptive > rate_limited > circuit_breaker > timed (the attempt) > provider
+    observed > cached / coalesced > fallback > timed (the total) > budgeted > retry_jitter > hedged > routed > shed >
+    bounded / adaptive_bound > rate_limited / adaptive_rate > circuit_breaker > timed (the attempt) > chaos > provider
+
+What stands right of `routed` stands in its deployments, or inside it for all of them. Layers are compared along each
+way that a call may take.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .layer import Layer
 
@@ -46,18 +49,30 @@ def check(layers: Sequence[Layer]) -> list[str]:
         ValueError: the same stateful layer object stands twice among them.
     """
     found = []
-    for outer, inner in combinations(layers, 2):
-        if outer is inner and outer.stateful:
-            raise ValueError(
-                f"the same {outer.name} object stands twice in one pipeline: a call would take from one limit twice; "
-                "make a second object"
-            )
-        found += [text for text in (rule(outer, inner) for rule in _RULES) if text is not None]
-    for three in combinations(layers, 3):
-        text = _attempt_burnt_by_waiting(*three)
-        if text is not None:
-            found.append(text)
+    for way in _ways(tuple(layers)):
+        for outer, inner in combinations(way, 2):
+            if outer is inner and outer.stateful:
+                raise ValueError(
+                    f"the same {outer.name} object stands twice in one pipeline: a call would take from one limit "
+                    "twice; make a second object"
+                )
+            found += [text for text in (rule(outer, inner) for rule in _RULES) if text is not None]
+        for three in combinations(way, 3):
+            text = _attempt_burnt_by_waiting(*three)
+            if text is not None:
+                found.append(text)
     return list(dict.fromkeys(found))
+
+
+def _ways(layers: tuple[Layer, ...], start: int = 0) -> Iterator[tuple[Layer, ...]]:
+    """Yield the layers on each way through *layers*: behind one that has several ways, those of one of them."""
+    for i in range(start, len(layers)):
+        branches = layers[i].branches()
+        if branches:
+            for branch in branches.values():
+                yield from _ways((*layers[: i + 1], *branch, *layers[i + 1 :]), i + 1)
+            return
+    yield layers
 
 
 def warn(name: str, layers: Sequence[Layer], parts: Iterable[Sequence[Layer]], stacklevel: int) -> None:
@@ -73,11 +88,11 @@ def warn(name: str, layers: Sequence[Layer], parts: Iterable[Sequence[Layer]], s
 
 
 def amplification(layers: Sequence[Layer]) -> int:
-    """Return how many attempts one call can make at the most: the product over all layers that repeat."""
-    product = 1
-    for layer in layers:
-        product *= layer.attempts
-    return product
+    """Return how many attempts one call can make at the most: as the layers that repeat multiply or add to them."""
+    attempts = 1
+    for layer in reversed(layers):
+        attempts = layer.amplified(attempts)
+    return attempts
 
 
 _UNWISE: Final = (

@@ -8,6 +8,7 @@ from asyncio import get_running_loop, sleep
 import pytest
 
 from sluiceway.call import current, hints
+from sluiceway.describe import describe
 from sluiceway.errors import BudgetExceeded, CircuitOpen, QueueFull, RateLimited, SessionClosed, TimedOut
 from sluiceway.events import AttemptStarted, FellBack
 from sluiceway.layer import Layer, Pipeline
@@ -453,3 +454,41 @@ def test_it_serves_one_loop_after_another():
         return await ask("p"), get_running_loop().time()
 
     assert ("v", 0.0) == run(once()) == run(once())
+
+
+# ------------------------------------------------------------------ what it shows
+
+
+@pytest.mark.parametrize(
+    ("layers", "attempts"),
+    [
+        (lambda spare, _: [fallback(spare)], 2),
+        (lambda *_: [fallback("b", "c"), retry_jitter(2, base=0)], 6),
+        (lambda _, stubborn: [fallback(stubborn, "b")], 7),
+        (lambda _, stubborn: [fallback(stubborn), retry_jitter(2, base=0)], 7),
+    ],
+    ids=["a function", "models repeat what is inside", "a function repeats by itself", "both"],
+)
+async def test_a_description_says_how_many_attempts_there_can_be(layers, attempts):
+    """As many as are made while everybody is down: those of an alternative's own layers come on top."""
+    asked = []
+
+    async def ask(prompt, model="a"):
+        asked.append(model)
+        raise DOWN
+
+    stubborn = retry_jitter(5, base=0, budget=False)(ask)
+    around = Pipeline(*layers(ask, stubborn))(ask)
+    assert attempts == describe(around).amplification
+    with pytest.raises(type(DOWN)):
+        await around("p")
+    assert attempts == len(asked)
+
+
+def test_a_description_names_functions():
+    """Not where they are in memory."""
+
+    async def spare(prompt):
+        """Not called."""
+
+    assert "fallback('b', test_a_description_names_functions.<locals>.spare)" == repr(fallback("b", spare))

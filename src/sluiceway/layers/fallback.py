@@ -14,7 +14,7 @@ from sluiceway.layer import Layer
 from sluiceway.layers.arguments import argument, takes, with_arguments
 from sluiceway.layers.elsewhere import forbidden, line, may_help, note
 from sluiceway.layers.wanted import On, wanted
-from sluiceway.order import Role
+from sluiceway.order import Role, amplification
 from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
@@ -82,6 +82,15 @@ class fallback(Layer):
                 f"{name_of(function)} has no parameter `model`, so that fallback({', '.join(models)}) could not tell "
                 "it which model to ask: add one, or give a function as the alternative"
             )
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts a call makes at the most where each alternative makes as many as its own layers do."""
+        return self.amplified(1)
+
+    def amplified(self, inner: int) -> int:
+        """Return *inner* for what it wraps and for each model, and for each function as many as that makes."""
+        return inner + sum(inner if isinstance(each, str) else _attempts_of(each) for each in self.alternatives)
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call*, and while it fails ask the alternatives; return the first answer or raise the last error."""
@@ -159,6 +168,11 @@ def _name(alternative: Alternative) -> str:
         return alternative
     chain = chain_of(alternative)
     return name_of(alternative) if chain is None or chain.name is None else chain.name
+
+
+def _attempts_of(function: Callable[..., Any]) -> int:
+    chain = chain_of(function)
+    return 1 if chain is None else amplification(chain.layers)
 
 
 def _asked(call: Call) -> str:
