@@ -333,6 +333,7 @@ async def test_it_says_what_it_did():
     [
         ({}, ValueError, "without a fault does nothing"),
         ({"errors": {429: 2}}, ValueError, r"errors\[429\] must be a probability"),
+        ({"errors": 0.2}, TypeError, r"errors=0.2 must be a mapping .*, such as {429: 0.2}"),
         ({"errors": {200: 0.1}}, ValueError, "not 200"),
         ({"errors": {"429": 0.1}}, TypeError, "'429' must be an HTTP status"),
         ({"hang": 0.6, "reset": 0.6}, ValueError, "not be likelier than 1"),

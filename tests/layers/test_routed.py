@@ -513,6 +513,8 @@ async def test_its_repr_and_its_snapshot_tell_how_each_is_doing():
         (lambda: Deployment(""), ValueError, "name=''"),
         (lambda: Deployment(5), TypeError, "name=5"),
         (lambda: Deployment("a", kwargs=5), TypeError, "kwargs of deployment 'a'"),
+        (lambda: Deployment("a", layers=bounded(3)), TypeError, r"must be a list of layers, such as \[bounded\(30\)\]"),
+        (lambda: Deployment("a", layers=iter([bounded(3)])), TypeError, "must be a list of layers"),
         (lambda: Deployment("a", layers=[5]), TypeError, "not of type int"),
         (lambda: Deployment("a", weight=0), ValueError, "weight=0"),
         (lambda: Deployment("a", function=5), TypeError, "int object is no function"),

@@ -6,6 +6,7 @@ import functools
 import os
 import random
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from sluiceway.layers.meddling import Meddling, meddled
 from sluiceway.providers.openai_errors import broken_connection, openai_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
 
     from sluiceway.call import Call, Proceed
 
@@ -102,7 +103,7 @@ class chaos(Layer):
         others: dict[_Other, float] = {
             "reset": reset, "hang": hang, "slow": slow, "cut": cut, "truncated": truncated,
         }  # fmt: skip
-        given = dict(errors or {})
+        given = _checked(errors)
         require_shares({f"errors[{_shown(fault)}]": share for fault, share in given.items()} | others)
         if not any(given.values()) and not any(others.values()) and not latency:
             raise ValueError("chaos() without a fault does nothing: give errors={429: 0.1}, hang=0.01, cut=0.05, ...")
@@ -189,6 +190,14 @@ class chaos(Layer):
     def __repr__(self) -> str:
         met = ", ".join(f"{count} {name}" for name, count in self._met.most_common()) or "no faults"
         return f"<{super().__repr__()}: {'on' if self._on else 'off'}, {met} in {self._trips} trips>"
+
+
+def _checked(errors: Mapping[Fault, float] | None) -> dict[Fault, float]:
+    if errors is not None and not isinstance(errors, Mapping):
+        raise TypeError(
+            f"errors={errors!r} must be a mapping of HTTP statuses or exceptions to probabilities, such as {{429: 0.2}}"
+        )
+    return dict(errors or {})
 
 
 def _maker(fault: Fault, headers: Mapping[str, str] | None, *, real: bool) -> Callable[[], BaseException]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from sluiceway.layers.arguments import takes
 from sluiceway.order import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class Deployment:
             raise ValueError("name='' must have at least one letter")
         if kwargs is not None and (not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs)):
             raise TypeError(f"kwargs of deployment {name!r} must be a mapping of names of arguments to values")
+        if not isinstance(layers, Sequence):
+            raise TypeError(f"layers={layers!r} of deployment {name!r} must be a list of layers, such as [bounded(30)]")
         for each in layers:
             if not isinstance(each, Layer):
                 kind = type(each).__name__
