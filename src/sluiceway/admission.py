@@ -40,8 +40,11 @@ class Waiter:
 
     __slots__ = ("again", "call", "costs", "counted", "future", "out", "rank", "since")
 
-    def __init__(self, future: asyncio.Future[bool], costs: Any, call: Call | None, now: float) -> None:
-        """Wait on *future* for *costs*; the queue's discipline looks at *call*, None for a block of code."""
+    def __init__(self, future: asyncio.Future[float | None], costs: Any, call: Call | None, now: float) -> None:
+        """Wait on *future* for *costs*, until it tells when they were taken, or None for never.
+
+        The queue's discipline looks at *call*, None for a block of code.
+        """
         self.future = future
         self.costs = costs
         self.call = call
@@ -54,7 +57,7 @@ class Waiter:
     def fire(self) -> None:
         """Its `max_wait` is over."""
         if not self.future.done():
-            self.future.set_result(False)
+            self.future.set_result(None)
 
 
 Weigh: TypeAlias = Callable[[Any], float]
@@ -197,8 +200,19 @@ class WaitingRoom:
         call: Call | None = None,
         patience: Wheel | None = None,
     ) -> bool:
-        """Queue for *costs*; True when they are taken, False when *patience* ran out first.
+        """Queue for *costs*; True when they are taken, False when *patience* ran out first; see `taken_at`."""
+        return await self.taken_at(costs, loop, call, patience) is not None
 
+    async def taken_at(
+        self,
+        costs: Any,
+        loop: asyncio.AbstractEventLoop,
+        call: Call | None = None,
+        patience: Wheel | None = None,
+    ) -> float | None:
+        """Queue for *costs*; return when they were taken, None when *patience* ran out first.
+
+        That is the time the limiter was told, and by which it knows the permit again: the clock has gone on since.
         On cancellation what was granted already goes back, and the next is served.
 
         Raises:
@@ -216,9 +230,9 @@ class WaitingRoom:
         if patience is not None and not waiter.future.done():
             patience.add(waiter, loop, loop.time())
         try:
-            granted = await waiter.future
+            taken = await waiter.future
         except CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled() and waiter.future.result():
+            if waiter.future.done() and not waiter.future.cancelled() and waiter.future.result() is not None:
                 self.limiter.give(costs, loop.time())
                 if self.charges:
                     queue: Any = self.queue
@@ -230,10 +244,10 @@ class WaitingRoom:
         finally:
             if patience is not None:
                 patience.discard(waiter)
-        if not granted:
+        if taken is None:
             self._left(waiter)
             self._serve_soon()
-        return granted
+        return taken
 
     def release(self, costs: Any, now: float) -> None:
         """Give *costs* back to the limiter, and serve whoever fits now."""
@@ -258,7 +272,7 @@ class WaitingRoom:
             wait = take(waiter.costs, now)
             if wait == 0.0:
                 queue.pop()
-                waiter.future.set_result(True)
+                waiter.future.set_result(now)
                 for watcher in self.watchers:
                     watcher.granted(now - waiter.since, now)
                 continue

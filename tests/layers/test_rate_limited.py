@@ -8,7 +8,7 @@ from sluiceway.call import hints
 from sluiceway.errors import CircuitOpen, CostTooLarge, QueueFull, RateLimited
 from sluiceway.layer import Layer, Pipeline
 from sluiceway.layers.rate_limited import rate_limited
-from sluiceway.testing import ScriptedProvider, chunks, completion, openai_error, run, stream
+from sluiceway.testing import ScriptedProvider, VirtualTimeLoop, chunks, completion, openai_error, run, stream
 
 
 class Spy(Layer):
@@ -143,6 +143,44 @@ async def test_every_algorithm_keeps_the_rate_and_settles(algorithm):
     limiter = rate_limited(rpm=6_000, tpm=6_000_000, algorithm=algorithm)
     came = await times(limiter(ScriptedProvider(completion("x", prompt_tokens=5, completion_tokens=5))), 200, "hi")
     assert 0.9 < came[-1] < 2.3
+
+
+class TickingLoop(VirtualTimeLoop):
+    """Virtual time on which, as on a real clock, no two looks show the same."""
+
+    def time(self):
+        self._now += 1e-6
+        return self._now
+
+
+def test_a_call_that_waited_settles_what_it_took():
+    """An exact log knows a permit by its time: that of the grant, not that at which the waiter went on."""
+    limiter = rate_limited(tpm=60_000, algorithm="sliding_window", tokens=lambda call: 250)
+    ask = limiter(ScriptedProvider(completion("x", prompt_tokens=2_000, completion_tokens=0)))
+
+    async def main():
+        await times(ask, 25)
+        return level(limiter)
+
+    with asyncio.Runner(loop_factory=TickingLoop) as runner:
+        assert 60_000 - 25 * 2_000 == runner.run(main())
+
+
+@pytest.mark.parametrize("settle", ["refund", "settle"])
+def test_a_permit_that_waited_settles_what_it_took(settle):
+    """A refund of a permit gives back what it took, also when it had to wait for it."""
+    limiter = rate_limited(tpm=60_000, algorithm="sliding_window")
+
+    async def one():
+        async with limiter.permit(tokens=1_000) as permit:
+            permit.refund() if settle == "refund" else permit.settle(0)
+
+    async def main():
+        await asyncio.gather(*[one() for _ in range(10)])
+        return level(limiter)
+
+    with asyncio.Runner(loop_factory=TickingLoop) as runner:
+        assert 60_000 == runner.run(main())
 
 
 async def test_each_key_has_limits_of_its_own():

@@ -242,7 +242,7 @@ class rate_limited(Layer):
         return costs
 
     async def _wait(self, call: Call, state: LimitState, costs: Sequence[float], since: float) -> float:
-        """Queue for *costs*; return when they were taken."""
+        """Queue for *costs*; return when they were taken, as the limiter knows it."""
         run = call.run
         room = state.room
         depth = len(room)
@@ -254,18 +254,17 @@ class rate_limited(Layer):
         if refusal is not None:
             raise refusal
         run.phase = (_WAIT, since)
-        granted = False
+        taken = None
         if state.shared is not None:
             state.shared.kick()
         try:
-            granted = await room.wait(costs, run.loop, call, self._patience)
+            taken = await room.taken_at(costs, run.loop, call, self._patience)
         finally:
-            now = run.time()
-            run.waited(_WAIT, since, now)
-            self._report(call, state, costs, since, granted=granted, depth=depth)
-        if not granted:
+            run.waited(_WAIT, since, run.time())
+            self._report(call, state, costs, since, granted=taken is not None, depth=depth)
+        if taken is None:
             raise self._refusals.in_vain(call, state, costs)
-        return now
+        return taken
 
     def room(self, call: Call, service: float) -> Room:
         """Return how soon *call* would be admitted, behind those who wait; each of them as costly as itself."""
@@ -372,9 +371,10 @@ class rate_limited(Layer):
                 raise refusal
             if state.shared is not None:
                 state.shared.kick()
-            if not await state.room.wait(costs, loop, None, self._patience):
+            taken = await state.room.taken_at(costs, loop, None, self._patience)
+            if taken is None:
                 raise self._refusals.in_vain(None, state, costs)
-            now = loop.time()
+            now = taken
         state.in_flight += 1
         return now
 
