@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from asyncio import gather, get_running_loop, sleep
 from collections import Counter
@@ -19,6 +20,7 @@ from sluiceway.layer import Layer, Pipeline
 from sluiceway.layers.bounded import bounded
 from sluiceway.layers.circuit_breaker import circuit_breaker
 from sluiceway.layers.deployment import Deployment
+from sluiceway.layers.hedged import hedged
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.retry_jitter import retry_jitter
 from sluiceway.layers.routed import routed
@@ -382,6 +384,40 @@ async def test_if_all_refuse_the_one_that_ends_first_is_raised():
         await fleet.routed("round_robin", **layers)()
     with pytest.raises(type(DOWN)):
         await fleet.routed("round_robin", a=layers["a"], b=layers["b"])()
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize("other", [QueueFull("full"), DOWN], ids=repr)
+async def test_a_key_that_is_not_valid_is_raised_only_if_none_is(order, other):
+    """Outside it would be taken for a wrong request, from which nobody falls back, though one was only full."""
+    revoked = openai_error(401)
+    scripts = {"a": [revoked], "b": [other]}
+    fleet = Fleet(**{name: scripts[name] for name in order})
+    with pytest.raises(type(other)) as caught:
+        await fleet.routed("round_robin")()
+    assert "AuthenticationError 401" in caught.value.__notes__[-1]
+    fleet = Fleet(a=[revoked], b=[last := openai_error(403)])
+    with pytest.raises(type(last)):
+        await fleet.routed("round_robin")()
+
+
+async def test_an_answer_after_a_failure_leaves_nothing_to_collect():
+    """Its error and the frames that it leads to are gone when the call is."""
+    ask = Fleet(a=[DOWN] * 9, b=["v"] * 9).routed("round_robin")
+    await ask()
+    DOWN.__traceback__ = None
+    gc.collect()
+    await ask()
+    DOWN.__traceback__ = None
+    assert 0 == gc.collect()
+
+
+async def test_the_latency_is_that_of_the_attempt_which_answered():
+    """Not of a hedge that came too late."""
+    fleet = Fleet(a=[after(1.0, "v"), hang()])
+    router = routed(*fleet.deployments(a=[hedged("0.9s")]))
+    assert "v" == await router(fleet.ask)()
+    assert (2, 1.0) == (len(fleet.asked), router.snapshot()[0].latency)
 
 
 async def test_retries_stand_outside_and_begin_again():

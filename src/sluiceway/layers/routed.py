@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sluiceway.algorithms.routing import STRATEGIES, Routing, Standing, Strategy
@@ -49,8 +50,8 @@ class routed(Layer):
     once to each. One that failed three times in a row is avoided for 1 to 30 s: it is then asked only if all others
     would take longer. A stream goes on only before its first item, and what is not idempotent only if nothing was sent.
 
-    What is raised when no deployment is left is the last failure; if all of them refused, the refusal that says to come
-    back soonest. A note on it tells what was tried.
+    What is raised when no deployment is left is the last failure; if none failed, the refusal that says to come back
+    soonest; a key that is not valid only if all have such. A note on it tells what was tried.
 
     Args:
         deployments: at least one, each with a name of its own.
@@ -143,8 +144,9 @@ class routed(Layer):
                     raise
                 error = _telling(error, raised)
             else:
-                if len(run.attempts) > sent:
-                    _remember(standing, run.attempts[-1], run.time())
+                error = None  # its traceback leads back to us
+                if len(run.attempts) > sent and run.last is not None:
+                    _remember(standing, run.last, run.time())
                 return result
             finally:
                 standing.end()
@@ -259,10 +261,26 @@ def _remember(standing: Standing, attempt: Attempt, now: float) -> None:
 
 
 def _telling(before: Exception | None, error: Exception) -> Exception:
-    """Return which of two errors to raise in the end: the last failure; of refusals the one that ends first."""
-    if before is None or not isinstance(error, Rejected):
+    """Return which of two errors to raise in the end.
+
+    The last failure; if there was none the refusal that ends first; and only if every deployment is to blame for its
+    own key or name one of those errors, which to the layers outside is one of the call.
+    """
+    if before is None:
         return error
-    if not isinstance(before, Rejected):
+    ranks = _rank(before), _rank(error)
+    if ranks[0] != ranks[1]:
+        return before if ranks[0] > ranks[1] else error
+    if isinstance(before, Rejected) and isinstance(error, Rejected) and _wait(before) <= _wait(error):
         return before
-    waits = [float("inf") if each.retry_after is None else each.retry_after for each in (before, error)]
-    return before if waits[0] <= waits[1] else error
+    return error
+
+
+def _rank(error: Exception) -> int:
+    if isinstance(error, Rejected):
+        return 1
+    return 2 if may_help(error, classify(error)) else 0
+
+
+def _wait(refusal: Rejected) -> float:
+    return inf if refusal.retry_after is None else refusal.retry_after
