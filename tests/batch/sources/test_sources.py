@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sluiceway.batch.errors import BatchError
 from sluiceway.batch.sources import Row, Unread, open_source
+from sluiceway.batch.sources.counting import RowCount
 from sluiceway.batch.sources.source import SourceFailed
 
 
@@ -217,6 +218,29 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
         open_source(tmp_path / "nothing.jsonl")
     with pytest.raises(BatchError, match="directory"):
         open_source(tmp_path)
+
+
+# ------------------------------------------------------------------ how many
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.txt"])
+def test_empty_lines_are_not_counted(tmp_path, name):
+    """A batch of two rows with an empty line between them and one at the end is of two rows."""
+    path = tmp_path / name
+    path.write_text('"a"\n\n \r\n"b"\n\n')
+    opened = open_source(path)
+    opened.fingerprint()
+    assert 2 == opened.total
+    opened.close()
+
+
+@given(st.lists(st.text(alphabet="a \n\r\t", max_size=8).map(str.encode)))
+def test_rows_are_counted_however_the_file_falls_into_blocks(blocks):
+    """A line, or the white space before it, may begin in one block and end in another."""
+    count = RowCount()
+    for block in blocks:
+        count.add(block)
+    assert sum(bool(line.strip()) for line in b"".join(blocks).split(b"\n")) == count.rows
 
 
 # ------------------------------------------------------------------ fingerprints

@@ -9,6 +9,7 @@ import stat
 from abc import abstractmethod
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from sluiceway.batch.sources.counting import RowCount
 from sluiceway.batch.sources.source import Source, SourceFailed
 
 if TYPE_CHECKING:
@@ -60,24 +61,23 @@ class File(Source):
             return {"kind": self.kind, "path": self.name}
         known = (before or {}).get("bytes")
         hashed = hashlib.sha256()
-        lines, position, last = 0, 0, b"\n"
+        count, position = RowCount(), 0
         while position < self._size:
             ends = [end for end in (self._size, known, position + _BLOCK) if end is not None and end > position]
             block = os.pread(self.file.fileno(), min(ends) - position, position)
             if not block:
                 raise OSError(f"{self.name} ends at {position:,} bytes and not at {self._size:,}: it is being changed")
             hashed.update(block)
-            lines += block.count(b"\n")
+            count.add(block)
             position += len(block)
-            last = block[-1:]
-            if position == known and (last == b"\n" or self._at(position) in (b"\n", b"\r", b"")):
+            if position == known and (block.endswith(b"\n") or self._at(position) in (b"\n", b"\r", b"")):
                 self._prefix = hashed.hexdigest()
         self._hash = hashed.hexdigest()
-        self.counted(lines + (last != b"\n"))
+        self.counted(count.rows)
         return {"kind": self.kind, "path": self.name, "bytes": self._size, "sha256": self._hash}
 
     def counted(self, lines: int) -> None:
-        """Take note of how many lines the file has."""
+        """Take note of how many lines of the file are not empty."""
         self.total = lines
 
     def difference(self, before: Mapping[str, Any]) -> str | None:
