@@ -10,9 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluiceway import BoundExceeded, Fifo, QueueFull, ReentrantUse, bounded, hints, timed
+from sluiceway import (
+    BoundExceeded,
+    Deployment,
+    Fifo,
+    Pipeline,
+    QueueFull,
+    ReentrantUse,
+    bounded,
+    fallback,
+    hedged,
+    hints,
+    routed,
+    timed,
+)
 from sluiceway.events import CallRejected, Waited
-from sluiceway.layer import Pipeline
 from sluiceway.testing.virtual_time import VirtualTimeLoop
 from spies import Again, Stream
 from stepping import cancel_at_every_step
@@ -356,6 +368,37 @@ async def test_it_is_refused_through_functions_in_between_and_from_tasks_too():
     with pytest.raises(ReentrantUse):
         await outer()
     assert (0, 0) == (held(bound), held(other))
+
+
+async def test_a_place_that_was_given_back_is_no_reentrance():
+    """A call that fell back to a function under the same object holds nothing any more."""
+    bound = bounded(1)
+
+    @bound
+    async def other():
+        return "other"
+
+    @fallback(other)
+    @bound
+    async def ask():
+        raise ConnectionResetError
+
+    assert "other" == await ask()
+
+
+@pytest.mark.parametrize("around", [lambda b: routed(Deployment("a", layers=[b])), lambda b: Pipeline(hedged("1s"), b)])
+async def test_it_is_refused_however_the_outer_call_came_by_its_place(around):
+    """In a deployment, or as one of attempts that run side by side."""
+    bound = bounded(2)
+    inner = bound(Provider())
+
+    @around(bound)
+    async def outer():
+        return await inner()
+
+    with pytest.raises(ReentrantUse):
+        await outer()
+    assert 0 == held(bound)
 
 
 async def test_another_object_another_key_or_a_finished_call_is_no_reentrance():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Hashable
 
-    from sluiceway.call import Call, Proceed
+    from sluiceway.call import Call, Proceed, Run
     from sluiceway.durations import Duration
     from sluiceway.layers.shared_limits import SharedSnapshot
     from sluiceway.sharing.store import SharedStore
@@ -50,13 +50,14 @@ class BoundSnapshot:
 
 
 class _State:
-    """The places of one key, and who waits for them."""
+    """The places of one key, the calls that hold them, and who waits for them."""
 
-    __slots__ = ("key", "loop", "places", "room", "shared")
+    __slots__ = ("holders", "key", "loop", "places", "room", "shared")
 
     def __init__(self, key: Hashable, limit: int, queue: Discipline, store: SharedStore | None = None) -> None:
         self.key = key
         self.places = InFlight(limit)
+        self.holders: set[Run] = set()
         self.room = WaitingRoom(self.places, queue.open())
         self.shared = None if store is None else Shared(None, shared_places(store, key, self.places))
         if self.shared is not None:
@@ -152,9 +153,11 @@ class bounded(Layer):
                 room.passed(call, 1, 0.0)
             if run.detailed:
                 self._report(call, state, run.time(), granted=True, depth=0)
+        state.holders.add(run)
         try:
             return await proceed(call)
         finally:
+            state.holders.discard(run)
             places.held -= 1
             if room.occupied:
                 room.serve()
@@ -209,12 +212,15 @@ class bounded(Layer):
     def _refuse_reentry(self, call: Call, state: _State) -> None:
         outer = call.run.parent
         while outer is not None:
-            if self in outer.run.layers and self._states.of(outer) is state:
-                raise ReentrantUse(
-                    f"{call.name} is called inside {outer.name}, which holds a place of the same "
-                    f"{self.name}({self._limit}): with all places taken it would wait for itself; "
-                    "give one of them an object of its own"
-                )
+            run: Run | None = outer.run
+            while run is not None:
+                if run in state.holders:
+                    raise ReentrantUse(
+                        f"{call.name} is called inside {outer.name}, which holds a place of the same "
+                        f"{self.name}({self._limit}): with all places taken it would wait for itself; "
+                        "give one of them an object of its own"
+                    )
+                run = run.outer
             outer = outer.run.parent
 
     def waiting_room(self, call: Call) -> WaitingRoom:

@@ -144,7 +144,6 @@ class routed(Layer):
                     raise
                 error = _telling(error, raised)
             else:
-                error = None  # its traceback leads back to us
                 if len(run.attempts) > sent and run.last is not None:
                     _remember(standing, run.last, run.time())
                 return result
