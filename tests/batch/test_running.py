@@ -317,6 +317,18 @@ async def test_too_many_dead_rows_stop_the_batch(out):
     assert 500 == everything.before + everything.dead
 
 
+@pytest.mark.parametrize("kind", ["list", "file"])
+async def test_rows_that_cannot_be_asked_stop_the_batch_too(tmp_path, out, kind):
+    """A typing error in the template buries fifty rows, not all of them; the next run begins where it ended."""
+    provider = Provider()
+    source = prompts(300) if kind == "list" else write(tmp_path / "p.jsonl", prompts(300))
+    outcome = await run(provider.ask, source, out, pipeline=PLAIN, template="{contry}?")
+    assert ("error rate", 4, False) == (outcome.stopped.kind, outcome.exit_code, outcome.complete)
+    assert (50, 50, []) == (outcome.rows, len(letters(out)), provider.asked)
+    again = await run(provider.ask, source, out, pipeline=PLAIN, template="{contry}?")
+    assert (50, 50) == (again.before, again.dead)
+
+
 async def test_an_alert_is_told_once_an_episode(out):
     """More than 5 % of the calls of a minute fail: the hook hears it, and the outcome has it."""
     heard = []

@@ -152,6 +152,8 @@ class Runner:
         try:
             async for chunk in chunks:
                 for row in chunk:
+                    if self._leaving:  # told by a row that it buried, without a wait in which a cancellation is heard
+                        return
                     await self._take(row)
             self.complete = True
         except SourceFailed as error:
@@ -190,6 +192,7 @@ class Runner:
         id_ = row.id if isinstance(row, Row) else None
         letter = DeadLetter(id_, row.index, error, "read", row.line, finished_at=time.time(), request=request)
         await self._keeper.bury(letter)
+        self._count(dead=True)
 
     async def _room_for_one(self) -> None:
         """Wait for a place, and while rows wait for better weather: more would only wait beside them."""

@@ -143,7 +143,7 @@ def judge(
 
 
 class ErrorRate:
-    """The share of dead rows among the last hundred that were asked.
+    """The share of dead rows among the last hundred, those that could not be asked included.
 
     Args:
         over: more than this share of at least 50 rows is too much; None for never.
@@ -175,5 +175,6 @@ class ErrorRate:
         return Stop(
             "error rate",
             f"{self._dead} of the last {len(last)} rows are dead letters, more than abort_over={self._over:g}: "
-            "look at the dead letters, and try them again with retry-dead",
+            "look at the dead letters; retry-dead tries those again that were asked, and the others want a correct "
+            "source or template",
         )
