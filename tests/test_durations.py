@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway.durations import optional_seconds, parse, seconds
+from sluiceway.durations import in_words, optional_seconds, parse, seconds
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,12 @@ def test_units_add_up(hours, minutes, whole, millis):
     """A time written in parts is their sum."""
     expected = timedelta(hours=hours, minutes=minutes, seconds=whole, milliseconds=millis).total_seconds()
     assert math.isclose(expected, parse(f"{hours}h{minutes}m{whole}s{millis}ms"), abs_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.35, "0.35 s"), (12.4, "12.4 s"), (250, "4 min 10 s"), (11_100, "3 h 05 min"), (216_000, "2.5 days")],
+)
+def test_seconds_are_written_as_people_say_them(seconds, words):
+    """With as many digits as tell something."""
+    assert words == in_words(seconds)

@@ -52,6 +52,17 @@ def seconds(value: Duration, name: str = "duration", *, zero: bool = False) -> f
     return result
 
 
+def in_words(seconds: float) -> str:
+    """Write *seconds* as people say them: ``0.35 s``, ``12.4 s``, ``4 min 10 s``, ``3 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
 def optional_seconds(value: Duration | None, name: str = "duration", *, zero: bool = False) -> float | None:
     """Return *value* in seconds, None for None; otherwise as :func:`seconds`."""
     return None if value is None else seconds(value, name, zero=zero)

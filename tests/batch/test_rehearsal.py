@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_rehearsal():
     ("settings", "why"),
     [
         ({"insufficient_quota": True}, "the quota is used up"),
-        ({"outage": True, "outage_as": "reset"}, "nothing was answered for 30 minutes"),
+        ({"outage": True, "outage_as": "reset"}, "nothing was answered for 30 min"),
     ],
 )
 def test_a_provider_that_refuses_all_is_rehearsed_too(settings, why):

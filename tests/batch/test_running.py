@@ -23,7 +23,7 @@ from sluiceway.batch import (
     run,
 )
 from sluiceway.batch.running import target_of
-from sluiceway.errors import BudgetExceeded
+from sluiceway.errors import BudgetExceeded, CircuitOpen, RateLimited
 from sluiceway.testing import completion, openai_error
 
 PLAIN = Pipeline()
@@ -284,6 +284,52 @@ async def test_an_outage_without_end_stops_the_batch(out):
     assert [] == letters(out)
     provider.fails = lambda *_: None
     assert 40 == (await run(provider.ask, prompts(50), out, pipeline=PLAIN)).answered
+
+
+async def test_patience_ends_though_the_circuit_asks_for_a_longer_wait(out):
+    """Rows that wait for an open circuit are given up when patience ends, and the message tells why it is open."""
+    provider = Provider(lambda *_: openai_error(503), latency=0.1)
+    pipeline = Pipeline(retry_jitter(3), circuit_breaker(open_for="30s"), timed("20s"))
+    outcome = await run(provider.ask, prompts(200), out, pipeline=pipeline, patience="3s", drain="1s")
+    assert ("provider down", 4) == (outcome.stopped.kind, outcome.exit_code)
+    assert "for 3 s, the last error was InternalServerError" in outcome.stopped.message
+    assert 3.1 == pytest.approx(outcome.elapsed)
+    assert [] == letters(out)
+
+
+async def test_patience_ends_while_calls_still_try_again(out):
+    """An attempt that fails after it is the end, whatever retries the call has left."""
+    provider = Provider(lambda *_: openai_error(503), latency=0.1)
+    pipeline = Pipeline(retry_jitter(10, base="1s", cap="1s", budget=False))
+    outcome = await run(provider.ask, prompts(1), out, pipeline=pipeline, patience="3s")
+    assert "provider down" == outcome.stopped.kind
+    assert 3.1 <= outcome.elapsed <= 4.3
+    assert (1, []) == (outcome.pending, letters(out))
+
+
+async def test_patience_begins_anew_with_every_answer(out):
+    """Rows that wait for a circuit go on waiting while others are answered."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def ask(number):
+        await asyncio.sleep(2.0 if number == 0 else 0.1)
+        if number and loop.time() - began < 20:
+            raise CircuitOpen("open", retry_after=4.0)
+        return completion(f"answer {number}")
+
+    outcome = await run(ask, range(4), out, pipeline=PLAIN, patience="5s", rows_under_way=4)
+    assert "provider down" == outcome.stopped.kind
+    assert 1 == outcome.answered
+    assert 9.2 < outcome.elapsed < 9.6
+
+
+async def test_a_limit_that_asks_for_a_long_wait_is_no_outage(out):
+    """What a day's limit refuses is asked the next day, however short patience is."""
+    provider = Provider(lambda number, _: RateLimited("tomorrow", retry_after=80_000.0) if number == 1 else None)
+    outcome = await run(provider.ask, prompts(3), out, pipeline=PLAIN, patience="1h")
+    assert (3, True) == (outcome.answered, outcome.ok)
+    assert outcome.elapsed > 80_000
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,26 @@ def test_an_outage_beyond_all_patience_stops_the_batch():
         )
     stop = verdict(openai_error(503), spent=5, weather=weather, index=9, now=61.0)
     assert "provider down" == stop.kind
-    assert "for 1 minutes" in stop.message
+    assert "nothing was answered for 1 min 01 s, the last error was InternalServerError: " in stop.message
+
+
+def test_seconds_without_an_answer_are_told_as_seconds():
+    """Half a minute is not 0 minutes."""
+    weather = Weather(3)
+    verdict(openai_error(503), weather=weather)
+    assert "for 29.5 s," in verdict(openai_error(503), weather=weather, now=29.5).message
+
+
+def test_an_outage_is_told_by_the_error_behind_the_refusals():
+    """An open circuit is what followed; where nothing else is known since the last answer, it is all there is."""
+    weather = Weather(60)
+    for index, error in enumerate([openai_error(503), CircuitOpen("open", retry_after=20.0)]):
+        verdict(error, weather=weather, index=index)
+    assert "last error was InternalServerError" in weather.hopeless(60.0).message
+    weather.answered()
+    assert weather.hopeless(120.0) is None
+    verdict(CircuitOpen("open", retry_after=20.0), weather=weather, now=120.0)
+    assert "last error was CircuitOpen" in weather.hopeless(180.0).message
 
 
 def test_a_quiet_hour_is_no_outage():

@@ -18,7 +18,7 @@ from sluiceway.batch.progress import Progress
 from sluiceway.batch.sources.row import Row, Unread
 from sluiceway.batch.sources.source import SourceFailed
 from sluiceway.batch.under_way import NOTHING, UnderWay
-from sluiceway.batch.verdicts import Dead, ErrorRate, Stop, Weather, judge
+from sluiceway.batch.verdicts import REFUSED, Dead, ErrorRate, Stop, Wait, Weather, judge
 from sluiceway.errors import Rejected
 from sluiceway.gathering import ended
 from sluiceway.telemetry.hub import scopes
@@ -204,7 +204,7 @@ class Runner:
                 await self._room.wait()
 
     def _begin(self, row: Row, prepared: Any) -> None:
-        entry = UnderWay(row, self._session, self._weather)
+        entry = UnderWay(row, self._session, self._troubled)
         self._under_way.add(entry)
         entry.task = asyncio.get_running_loop().create_task(self._one(entry, prepared))
         entry.task.add_done_callback(lambda task: self._over(entry, task))
@@ -264,7 +264,7 @@ class Runner:
         if entry.ending:
             return False
         entry.waits += 1
-        await self._wait(verdict.reason, verdict.seconds)
+        await self._wait(verdict)
         return True
 
     async def _bury(self, entry: UnderWay, error: BaseException) -> None:
@@ -277,12 +277,29 @@ class Runner:
         if stop is not None:
             self.stop(stop)
 
-    async def _wait(self, reason: str, seconds: float) -> None:
-        self._weigh(reason, 1)
+    def _troubled(self, index: int, error: BaseException, at: float) -> None:
+        """Hear of an attempt that failed."""
+        self._weather.failed(index, error, at)
+        self._lose_patience(at)
+
+    def _lose_patience(self, now: float) -> None:
+        stop = self._weather.hopeless(now)
+        if stop is not None:
+            self.stop(stop)
+
+    async def _wait(self, verdict: Wait) -> None:
+        """Wait as long as *verdict* says, but for a provider that is down no longer than the batch has patience."""
+        now = asyncio.get_running_loop().time
+        until = now() + verdict.seconds
+        self._weigh(verdict.reason, 1)
         try:
-            await asyncio.sleep(seconds)
+            while (left := until - now()) > 0:
+                if verdict.reason != REFUSED:
+                    self._lose_patience(now())
+                    left = min(left, self._weather.until - now())
+                await asyncio.sleep(left)
         finally:
-            self._weigh(reason, -1)
+            self._weigh(verdict.reason, -1)
 
     def _disk(self, blocked: bool) -> None:  # noqa: FBT001 - called with it alone
         self._weigh(_DISK, 1 if blocked else -1)

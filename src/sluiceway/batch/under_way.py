@@ -14,8 +14,9 @@ from sluiceway.providers.errors import classify
 from sluiceway.telemetry.kinds import answering_model, model_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sluiceway.batch.sources.row import Row
-    from sluiceway.batch.verdicts import Weather
     from sluiceway.call import Call
     from sluiceway.events import Event
     from sluiceway.providers.usage import Usage
@@ -26,6 +27,11 @@ NOTHING: Final = object()
 
 class UnderWay:
     """A row that was begun; also the scope that hears its calls.
+
+    Args:
+        row: from the source.
+        session: of the run.
+        troubled: told of each attempt that failed by no fault of the row's: the row's place, the error and when.
 
     Attributes:
         row: from the source.
@@ -42,7 +48,7 @@ class UnderWay:
     __slots__ = (
         "_began",
         "_session",
-        "_weather",
+        "_troubled",
         "answer",
         "asking",
         "attempts",
@@ -60,10 +66,10 @@ class UnderWay:
 
     drains = False  # it is for the batch to end rows
 
-    def __init__(self, row: Row, session: Session, weather: Weather) -> None:
+    def __init__(self, row: Row, session: Session, troubled: Callable[[int, BaseException, float], None]) -> None:
         self.row = row
         self._session = session
-        self._weather = weather
+        self._troubled = troubled
         self._began = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
         self.attempts = 0
@@ -114,7 +120,8 @@ class UnderWay:
         else:
             error = attempt.error
             if error is not None and not attempt.contained and classify(error).retryable:
-                self._weather.failed(self.row.index, event.at)  # now: its retries may take long, and it may be the last
+                # now: its retries may take long, and it may be the last
+                self._troubled(self.row.index, error, event.at)
             if self.ending and not self.asking and self.task is not None:
                 self.task.cancel()  # before it backs off and tries again
         if attempt.contained:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from sluiceway.durations import in_words
 from sluiceway.errors import BudgetExceeded, CircuitOpen, CostTooLarge, Rejected, SessionClosed
 from sluiceway.providers.errors import Fault, classify
 
 if TYPE_CHECKING:
     from random import Random
+
+REFUSED: Final = "refused"
+"""Why a row waits that a layer refused, but for an open circuit: it need not be the provider's doing."""
 
 _BASE: Final = 1.0  # seconds
 _CAP: Final = 30.0
@@ -61,34 +66,50 @@ class Weather:
         patience: seconds without any answer, while rows fail, that the batch waits.
     """
 
-    __slots__ = ("_failing", "_patience", "_since")
+    __slots__ = ("_error", "_failing", "_patience", "_refusal", "_since")
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._failing: set[int] = set()
         self._since: float | None = None
+        self._error = self._refusal = ""
 
     def answered(self) -> None:
         """Somebody was answered."""
         if self._failing:
             self._failing.clear()
         self._since = None
+        self._error = ""
 
-    def failed(self, index: int, now: float) -> None:
-        """The row at *index* failed, or was refused, by no fault of its own."""
+    def failed(self, index: int, error: BaseException, now: float) -> None:
+        """The row at *index* failed with *error*, or was refused, by no fault of its own."""
         self._failing.add(index)
         if self._since is None:
             self._since = now
+        if isinstance(error, Rejected):
+            self._refusal = type(error).__name__
+        else:
+            self._error = type(error).__name__
 
     @property
     def outage(self) -> bool:
         """Whether it looks like one."""
         return len(self._failing) >= _OUTAGE
 
-    def hopeless(self, now: float) -> float | None:
-        """Return for how many seconds nobody has been answered, if that is longer than the batch waits."""
-        silent = 0.0 if self._since is None else now - self._since
-        return silent if silent > self._patience else None
+    @property
+    def until(self) -> float:
+        """When patience ends if nobody is answered; never while nobody fails."""
+        return math.inf if self._since is None else self._since + self._patience
+
+    def hopeless(self, now: float) -> Stop | None:
+        """Return the end of the batch if nobody has been answered for as long as it waits."""
+        if self._since is None or now < self.until:
+            return None
+        return Stop(
+            "provider down",
+            f"nothing was answered for {in_words(now - self._since)}, the last error was "
+            f"{self._error or self._refusal}: run the same command again when the provider is back",
+        )
 
 
 def judge(
@@ -122,21 +143,16 @@ def judge(
     refused = isinstance(error, Rejected) and not isinstance(error, SessionClosed)
     if not refused and not found.retryable:
         return Dead()
-    weather.failed(index, now)
+    weather.failed(index, error, now)
     if not refused and spent >= most and not weather.outage:
         return Dead()
-    silent = weather.hopeless(now)
-    if silent is not None:
-        return Stop(
-            "provider down",
-            f"nothing was answered for {silent / 60:.0f} minutes, the last error was {type(error).__name__}: "
-            "run the same command again when the provider is back",
-        )
+    stop = weather.hopeless(now)
+    if stop is not None:
+        return stop
     if refused:
         asked = found.retry_after if found.retry_after is not None else _BASE
-        return Wait(
-            "circuit open" if isinstance(error, CircuitOpen) else "refused", asked * (1 + _SPREAD * rng.random())
-        )
+        reason = "circuit open" if isinstance(error, CircuitOpen) else REFUSED
+        return Wait(reason, asked * (1 + _SPREAD * rng.random()))
     longest = min(_CAP, _BASE * 2.0 ** min(waits, _DOUBLINGS))
     seconds = max(found.retry_after or 0.0, longest * (0.5 + rng.random() / 2))
     return Wait("provider down" if weather.outage else "retry budget", seconds)

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sluiceway.durations import in_words
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,9 +28,9 @@ def lines_of(demands: Demands, answers: Answers, limits: Limits, forecast: Forec
     yield _row("input tokens", f"{demands.input_tokens:,} ({_error(demands)})")
     yield _row("output tokens", f"{demands.output_tokens:,.0f} ({_answers(demands, answers)})")
     if demands.requests:
-        yield _row("time", f"about {duration(forecast.shortest)} at the shortest{_why(forecast)}")
+        yield _row("time", f"about {in_words(forecast.shortest)} at the shortest{_why(forecast)}")
         yield from (
-            _row("", f"{each.name:<14}{each.limit:<34}{duration(each.seconds)}") for each in forecast.constraints
+            _row("", f"{each.name:<14}{each.limit:<34}{in_words(each.seconds)}") for each in forecast.constraints
         )
         yield from (_row("cost", line) if first else _row("", line) for first, line in _numbered(_costs(forecast)))
         yield _row("Batch API", _batch_api(forecast))
@@ -41,7 +43,7 @@ def rehearsed(rehearsal: Rehearsal) -> Iterator[str]:
     ledger = rehearsal.ledger
     failed = "".join(f", {count:,} {name}" for name, count in rehearsal.failed.items())
     stopped = f"; stopped: {rehearsal.stopped}" if rehearsal.stopped else ""
-    yield _row("simulated", f"{duration(rehearsal.seconds)} (in {rehearsal.real_seconds:.1f} s)")
+    yield _row("simulated", f"{in_words(rehearsal.seconds)} (in {rehearsal.real_seconds:.1f} s)")
     yield _row("answered", f"{rehearsal.answered:,}{failed}{stopped}")
     share = f" ({ledger.refused / ledger.offered:.2%})" if ledger.offered else ""
     kinds = "".join(f", {name}: {count:,}" for name, count in ledger.refusals.items())
@@ -53,7 +55,7 @@ def rehearsed(rehearsal: Rehearsal) -> Iterator[str]:
     for name, each in rehearsal.waits.items():
         yield _row(
             "waits",
-            f"{name}: {each.calls:,} calls, {duration(each.mean)} on average, {duration(each.longest)} at"
+            f"{name}: {each.calls:,} calls, {in_words(each.mean)} on average, {in_words(each.longest)} at"
             f" most, {each.deepest:,} in the queue at most",
         )
 
@@ -87,17 +89,6 @@ def as_dict(
             "ledger": rehearsal.ledger.to_dict(),
         }
     return plain
-
-
-def duration(seconds: float) -> str:
-    """Write *seconds* as people say them: ``0.35 s``, ``12.4 s``, ``4 min 10 s``, ``3 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def dollars(usd: float | None) -> str:

@@ -10,8 +10,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from sluiceway.batch.batch_api.merging import WAIT
-from sluiceway.batch.plan.text import dollars, duration
+from sluiceway.batch.plan.text import dollars
 from sluiceway.batch.report.charts import charts
+from sluiceway.durations import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +108,7 @@ def _summary(found: Gathered) -> Iterator[tuple[str, str, str]]:
     yield "answered", f"{found.answered:,}", f"{found.answered / rows:.1%} of {rows:,} rows" if rows else "no rows"
     yield "dead letters", f"{found.dead:,}", f"{len(found.errors)} kinds" if found.errors else "none"
     pace = f"{60 * found.answered / found.working:,.0f} answers a minute" if found.working else ""
-    yield "time", duration(found.working), pace
+    yield "time", in_words(found.working), pace
     models = found.models.values()
     read, written = sum(m.input_tokens for m in models), sum(m.output_tokens for m in models)
     yield "tokens", f"{read + written:,}", f"{read:,} in, {written:,} out"
@@ -158,7 +159,7 @@ def _tables(found: Gathered) -> Iterator[str]:
 
 
 def _extreme(row: Extreme) -> Sequence[str]:
-    times = duration(row.seconds), duration(row.waited)
+    times = in_words(row.seconds), in_words(row.waited)
     return (str(row.id)[:80], *times, f"{row.tokens:,}", f"{row.attempts}", dollars(row.cost))
 
 
@@ -169,7 +170,7 @@ def _run(run: object) -> Sequence[str]:
         return (began, "", "", "", "", "killed, or still running")
     stopped = run.get("stopped") or {}
     counts = [f"{run.get(name, 0):,}" for name in ("answered", "dead", "pending")]
-    return (began, duration(run.get("elapsed_s", 0.0)), *counts, stopped.get("kind") or "done")
+    return (began, in_words(run.get("elapsed_s", 0.0)), *counts, stopped.get("kind") or "done")
 
 
 def _table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
