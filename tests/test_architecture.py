@@ -30,7 +30,7 @@ ORDER = [
     ["admission", "keyed", "room"],
     ["queues"],
     ["order"],
-    ["streaming"],
+    ["closing", "streaming"],
     ["pump", "branching"],
     ["readers"],
     ["functions", "invocation"],

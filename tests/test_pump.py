@@ -13,11 +13,13 @@ import pytest
 from sluiceway.binding import bind
 from sluiceway.call import hints
 from sluiceway.errors import TimedOut
+from sluiceway.events import CallFinished
 from sluiceway.layer import Layer
 from sluiceway.layers.bounded import bounded
+from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.timed import timed
 from sluiceway.testing.virtual_time import VirtualTimeLoop
-from spies import Again, Spy, Within
+from spies import Again, Observed, Spy, Stream, Within
 from stepping import cancel_at_every_step
 from streams import Setter, anext_of, counting, held, made_by, read, run, some_rounds
 
@@ -99,6 +101,58 @@ async def test_garbage_from_another_thread_ends_the_stream_in_its_own_loop(loop_
     assert 0 == held(bound)
     assert opened[0].closed
     assert [] == loop_complaints
+
+
+class Circle:
+    """References that only the garbage collector opens."""
+
+    def __init__(self, stream):
+        self.me = self
+        self.stream = stream
+
+
+class Outcomes(Observed):
+    """Keeps how calls ended, and so no call alive."""
+
+    def _listen(self, run, call):
+        run.sink = lambda event: type(event) is CallFinished and self.events.append(event.outcome)
+        run.listening = True
+
+
+@pytest.mark.parametrize("items", [0, 1])
+@pytest.mark.parametrize("kind", ["returned", "generated"])
+async def test_a_stream_in_a_circle_of_garbage_is_ended_too(kind, items, loop_complaints):
+    """The collector ends the pipeline together with its reader's object: the provider's is closed all the same."""
+    limit, closed = rate_limited(rpm=600, in_flight=1), []
+    ask, opened = made_by(limit)
+    with Outcomes() as heard:
+        circle = Circle(await ask() if kind == "returned" else counting(limit, log=closed)())
+        for _ in range(items):
+            await anext(circle.stream)
+        del circle
+        gc.collect()
+        assert 0 == held(limit)
+        await some_rounds()
+    began = items > 0 or kind == "returned"
+    assert all(stream.closed for stream in opened)
+    assert ["closed"] * (began and kind == "generated") == closed
+    assert ["cancelled"] * began == heard.events
+    assert [] == loop_complaints
+
+
+async def test_an_error_in_closing_a_stream_in_a_circle_of_garbage_is_told_to_the_loop(loop_complaints):
+    """Nobody else is left to hear it."""
+
+    class Stubborn(Stream):
+        async def close(self):
+            await super().close()
+            raise KeyError("stays open")
+
+    circle = Circle(await made_by(streams=[Stubborn])[0]())
+    del circle
+    gc.collect()
+    await some_rounds()
+    assert ["KeyError('stays open')"] == [repr(each["exception"]) for each in loop_complaints]
 
 
 async def test_cancelling_the_reader_while_it_waits_ends_the_stream():
@@ -527,6 +581,34 @@ def test_a_stream_that_outlives_its_loop_gives_its_permit_back_when_it_goes(kind
     assert 0 == held(bound)
     assert ["enter", "Abandoned"] == spy.log
     gc.collect()
+    assert [] == complaints
+
+
+@pytest.mark.parametrize("kind", ["returned", "generated"])
+def test_a_stream_in_a_circle_of_garbage_that_outlives_its_loop_is_closed_as_far_as_that_goes(kind, complaints):
+    """The collector ends the pipeline, and the closing gets as far as its first wait."""
+    limit, kept, log = rate_limited(rpm=600, in_flight=1), [], []
+    ask, opened = made_by(limit)
+
+    async def items():
+        try:
+            yield 1
+        finally:
+            log.append("closing")
+            await asyncio.sleep(1)
+
+    async def main():
+        kept.append(Circle(await ask() if kind == "returned" else bind(items, [limit])()))
+        await anext(kept[0].stream)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.get_loop().shutdown_asyncgens = some_rounds  # else it has closed the generator before
+        runner.run(main())
+    assert 1 == held(limit)
+    kept.clear()
+    gc.collect()
+    assert 0 == held(limit)
+    assert [True] == [stream.closed for stream in opened] or ["closing"] == log
     assert [] == complaints
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import weakref
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
@@ -231,7 +232,9 @@ class Pump:
     def _abandon(self, _: object = None) -> None:
         if self.done:
             return
-        if self._end is None or self._end.done():
+        if inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CLOSED:
+            self._over(Abandoned())  # by the garbage collector, which found the two in one circle
+        elif self._end is None or self._end.done():
             self._spawn(self._leave())
         else:  # a limit passed before, and a retry may yet go on with another stream
             self._end.add_done_callback(self._abandon)

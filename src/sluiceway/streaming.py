@@ -12,14 +12,13 @@ code between two items nor fails to reset when another task finishes the stream.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import types
 from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .call import Attempt, Call, Run, current
+from .closing import close, close_broken, close_from_outside
 from .events import FirstItem
 from .providers.stream_usage import StreamUsage
 
@@ -144,10 +143,13 @@ async def pull(call: Call, attempt: Attempt, stream: Any) -> None:
         attempt.streamed = True
         await signal(Opened(stream))
         await _relay(call, attempt, stream)
-    except BaseException:
-        await _close_broken(stream)
+    except GeneratorExit:
+        close_from_outside(stream, call.run.loop)
         raise
-    await _close(stream)
+    except BaseException:
+        await close_broken(stream)
+        raise
+    await close(stream)
 
 
 async def generate(call: Call, attempt: Attempt, stream: Any) -> None:
@@ -156,10 +158,13 @@ async def generate(call: Call, attempt: Attempt, stream: Any) -> None:
         _only_the_driver(call.run)
         attempt.streamed = True
         await _relay(call, attempt, stream)
-    except BaseException:
-        await _close_broken(stream)
+    except GeneratorExit:
+        close_from_outside(stream, call.run.loop)
         raise
-    await _close(stream)
+    except BaseException:
+        await close_broken(stream)
+        raise
+    await close(stream)
 
 
 async def _relay(call: Call, attempt: Attempt, stream: Any) -> None:
@@ -201,17 +206,3 @@ def _only_the_driver(run: Run) -> None:
             "a layer ran `proceed` in a task of its own, and the provider returned a stream: await `proceed(call)` "
             "in the layer's own coroutine"
         )
-
-
-async def _close(stream: Any) -> None:
-    close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
-    if close is not None:
-        result = close()
-        if inspect.isawaitable(result):
-            await result
-
-
-async def _close_broken(stream: Any) -> None:
-    """Close *stream* on behalf of an error that tells more than one in its closing would."""
-    with contextlib.suppress(Exception):
-        await _close(stream)
