@@ -39,7 +39,7 @@ ORDER = [
     ["client"],
     ["layer"],
     ["telemetry", "layers", "sharing"],
-    ["outcome", "gathering", "many_items", "session_client", "session"],
+    ["outcome", "single_result", "gathering", "many_items", "session_client", "session"],
     ["backends"],
     ["config"],
     ["describe"],

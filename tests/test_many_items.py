@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextvars import ContextVar
+from functools import partial, wraps
 
 import pytest
 
-from sluiceway import Pipeline, fallback
+from sluiceway import Pipeline, bounded, fallback
 from sluiceway.call import hints
 from sluiceway.errors import SessionClosed
 from sluiceway.outcome import Outcome
 from sluiceway.providers.usage import Usage
 from sluiceway.session import Session
-from sluiceway.testing import ScriptedProvider, after, completion, hang, openai_error, run, stream
+from sluiceway.testing import ScriptedProvider, after, completion, hang, openai_error, run
 from spies import Again, Stream
 from stepping import cancel_at_every_step
 
@@ -476,7 +477,8 @@ async def test_progress_that_breaks_breaks_nothing(caplog):
         (double, [1], {"concurrency": True}, "concurrency=True"),
         (double, [1], {"on_progress": double}, "plain function"),
         (double, [1], {"on_progress": 5}, "plain function"),
-        (late, [1], {}, "async generator function"),
+        (late, [1], {}, "late is an async generator function and has no single result: give an async function that"),
+        (partial(late, gap=1.0), [1], {}, "late is an async generator function"),
     ],
 )
 async def test_what_cannot_be_is_refused_at_once(function, items, options, error):
@@ -491,6 +493,38 @@ async def test_what_cannot_be_is_refused_at_once(function, items, options, error
                 await run(function, items, **options)
         with pytest.raises(TypeError, match=error):
             session.map(function, items, **options)
+
+
+@pytest.mark.parametrize("layers", [(), (bounded(2),)], ids=["plain", "bounded"])
+async def test_a_function_that_returns_streams_ends_with_the_same_error(layers):
+    """Which only its calls can tell: the stream is closed, so that no item waits for a permit of one before it."""
+    opened = []
+
+    @Pipeline(*layers)
+    async def open_one(_item):
+        opened.append(Stream())
+        return opened[-1]
+
+    async def ask(item):
+        return await open_one(item)
+
+    async with Session() as session:
+        outcomes = await session.gather(ask, [1, 2, 3])
+    assert 3 == len(opened) == sum(each.closed for each in opened)
+    for outcome in outcomes:
+        assert isinstance(outcome.error, TypeError)
+        assert "ask returned a stream and has no single result: give an async function" in str(outcome.error)
+
+
+async def test_a_function_that_reads_its_stream_has_a_result():
+    """Also where it stands for an async generator function by `functools.wraps`."""
+
+    @wraps(late)
+    async def read(items):
+        return [item async for item in late(items)]
+
+    async with Session() as session:
+        assert [[1], [2]] == await session.all_or_nothing(read, [[1], [2]])
 
 
 async def test_a_synchronous_function_is_refused():
@@ -553,15 +587,6 @@ async def test_outcomes_that_are_ready_outlive_the_session():
     assert [14, 28] == [(await anext(outcomes)).value, (await anext(outcomes)).value]
     with pytest.raises(StopAsyncIteration):
         await anext(outcomes)
-
-
-async def test_streams_as_values_are_the_readers():
-    """An item whose value is a stream hands it over open."""
-    provider = ScriptedProvider(stream("abc"))
-    async with Session() as session:
-        (outcome,) = await session.gather(Pipeline(name="ask")(provider), [1])
-        assert 3 == len([item async for item in outcome.value])
-        assert 1 == session.stats.succeeded
 
 
 async def test_cancelled_at_any_step_nothing_stays_behind():

@@ -13,6 +13,8 @@ from .errors import SessionClosed
 from .events import AttemptFinished
 from .functions import name_of
 from .outcome import Outcome
+from .single_result import refuse_stream
+from .streaming import is_stream
 from .telemetry import logs
 from .telemetry.hub import Scope, scopes
 from .telemetry.kinds import model_of
@@ -93,6 +95,8 @@ class Item(Generic[T, R]):
         self.started_at = asyncio.get_running_loop().time()
         try:
             value = await function(self.item)
+            if is_stream(value):
+                await refuse_stream(value, name_of(function))
         except CancelledError as error:
             if self._gathering.ending:
                 raise

@@ -12,6 +12,9 @@ Which of the three to take:
 How many run at a time is for the layers of *f* to say (`bounded`, `rate_limited`); `concurrency` only bounds how many
 items are begun or finished and not taken, and so the memory. Where *f* has a total time limit that includes waiting
 (an outermost `timed`), keep `concurrency` to what gets its turn within that limit.
+
+*f* reads its stream, if it opens one, and returns what is wanted of it: a stream as a value is closed, and its item
+ends with a `TypeError`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from .functions import require_async
 from .gathering import Gathering, Items, Progress
+from .single_result import require_single_result
 
 if TYPE_CHECKING:
     from .call import Call
@@ -195,11 +199,7 @@ class ManyItems(ABC):
 
 def _check(function: Any, items: Any, concurrency: Any, on_progress: Any) -> None:
     require_async(function)
-    if inspect.isasyncgenfunction(inspect.unwrap(function)):
-        raise TypeError(
-            f"{function.__name__} is an async generator function and has no single result: "
-            "give an async function that reads the stream and returns what is wanted of it"
-        )
+    require_single_result(function)
     if isinstance(items, (str, bytes)) or not isinstance(items, (Iterable, AsyncIterable)):
         raise TypeError(
             f"items must be an iterable or async iterable of items, such as a list, not one {type(items).__name__}"

@@ -25,6 +25,7 @@ from sluiceway.batch import (
 from sluiceway.batch.running import target_of
 from sluiceway.errors import BudgetExceeded, CircuitOpen, RateLimited
 from sluiceway.testing import completion, openai_error
+from spies import Stream
 
 PLAIN = Pipeline()
 
@@ -373,6 +374,20 @@ async def test_rows_that_cannot_be_asked_stop_the_batch_too(tmp_path, out, kind)
     assert (50, 50, []) == (outcome.rows, len(letters(out)), provider.asked)
     again = await run(provider.ask, source, out, pipeline=PLAIN, template="{contry}?")
     assert (50, 50) == (again.before, again.dead)
+
+
+async def test_a_row_that_is_answered_with_a_stream_is_dead_and_its_stream_closed(out):
+    """Nobody would read it; its place is free for the next row."""
+    opened = []
+
+    async def ask(_prompt):
+        opened.append(Stream())
+        return opened[-1]
+
+    outcome = await run(ask, prompts(3), out, pipeline=Pipeline(bounded(1)))
+    assert (0, 3) == (outcome.answered, outcome.dead)
+    assert 3 == len(opened) == sum(each.closed for each in opened)
+    assert "ask returned a stream and has no single result" in letters(out)[0].error.message
 
 
 async def test_an_alert_is_told_once_an_episode(out):

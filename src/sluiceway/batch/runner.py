@@ -21,6 +21,8 @@ from sluiceway.batch.under_way import NOTHING, UnderWay
 from sluiceway.batch.verdicts import REFUSED, Dead, ErrorRate, Stop, Wait, Weather, judge
 from sluiceway.errors import Rejected
 from sluiceway.gathering import ended
+from sluiceway.single_result import refuse_stream
+from sluiceway.streaming import is_stream
 from sluiceway.telemetry.hub import scopes
 
 if TYPE_CHECKING:
@@ -228,6 +230,8 @@ class Runner:
             while asked:
                 try:
                     answer = await self._target.ask(prepared)
+                    if is_stream(answer):
+                        await refuse_stream(answer, self._target.name)
                 except CancelledError as error:
                     if entry.answer is not NOTHING:
                         answer = entry.answer  # it came, and only the layers around it were cut off

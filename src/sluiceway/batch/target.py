@@ -16,6 +16,7 @@ from sluiceway.binding import chain_of, layers_of
 from sluiceway.client import require_async_client
 from sluiceway.functions import name_of, require_async
 from sluiceway.layers import bounded, rate_limited, retry_jitter
+from sluiceway.single_result import require_single_result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -99,7 +100,7 @@ class Function(Target):
         argument: `"prompt"`, or `"row"` for the whole row.
 
     Raises:
-        TypeError: *function* is not asynchronous, or a generator.
+        TypeError: *function* is not asynchronous, or an async generator function.
     """
 
     def __init__(
@@ -110,8 +111,7 @@ class Function(Target):
         argument: Literal["prompt", "row"] = "prompt",
     ) -> None:
         require_async(function)
-        if inspect.isasyncgenfunction(inspect.unwrap(function)):
-            raise TypeError(f"{name_of(function)} is an async generator function and has no single result")
+        require_single_result(function)
         if argument not in ("prompt", "row"):
             raise ValueError(f"argument={argument!r} must be 'prompt' or 'row'")
         self.name = name_of(function)
