@@ -219,6 +219,7 @@ def test_the_layers_of_a_deployment_stand_where_it_does():
         finding.partition(",")[0] for finding in inside
     ]
     assert [] == check([retry_jitter(), routed(*deployments)])
+    assert [] == check([rate_limited(rpm=60), routed(Deployment("a", layers=[bounded(1)]))])
     nested = routed(Deployment("c", layers=[routed(*deployments)]), Deployment("d"))
     assert inside == check([nested, retry_jitter()])
 

@@ -11,6 +11,7 @@ import pytest
 from sluiceway import Pipeline
 from sluiceway.errors import SessionClosed
 from sluiceway.events import CallFinished, CallStarted, ErrorRateHigh
+from sluiceway.layer import Layer
 from sluiceway.providers.prices import PriceTable
 from sluiceway.session import Session
 from sluiceway.telemetry import hub
@@ -278,6 +279,27 @@ async def test_a_nested_call_is_counted_by_the_innermost():
 
 
 # ------------------------------------------------------------------ what it tells
+
+
+@pytest.mark.parametrize("hook", [None, id], ids=["counted", "heard"])
+async def test_an_attempt_whose_error_a_layer_swallowed_counts_as_failed(hook):
+    """The call was answered and the attempt was not, whoever else listens."""
+
+    class Apologizes(Layer):
+        async def handle(self, call, proceed):
+            try:
+                return await proceed(call)
+            except ConnectionError:
+                return "sorry"
+
+    @Apologizes()
+    async def ask():
+        raise ConnectionResetError
+
+    async with Session(on_event=hook) as session:
+        assert "sorry" == await ask()
+    stats = session.stats
+    assert ({"ConnectionResetError": 1}, 0, 1) == (dict(stats.attempt_errors), stats.unmetered, stats.calls)
 
 
 async def test_on_event_hears_every_event():

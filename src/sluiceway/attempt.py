@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .providers.usage import Usage
+
+
+Asked: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]"
+"""A function with its positional and its keyword arguments."""
 
 
 class Attempt:
@@ -25,7 +29,7 @@ class Attempt:
         contained: whether it made calls of its own, which then account for its usage.
         facts: what a sink keeps about it, such as its span.
         beside: whether another instrumentation had a span of the request open when its response came.
-        asked: the keyword arguments that it was made with, which a layer may have changed; None if unknown.
+        asked: the function that was called, with its arguments, which a layer may have changed; None if unknown.
     """
 
     __slots__ = (
@@ -49,7 +53,7 @@ class Attempt:
         "usage",
     )
 
-    def __init__(self, number: int, started_at: float, asked: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, number: int, started_at: float, asked: Asked | None = None) -> None:
         self.number = number
         self.asked = asked
         self.started_at = started_at

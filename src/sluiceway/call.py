@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from asyncio import get_running_loop
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -17,7 +18,6 @@ from .time_limits import timed_out, within
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable, Callable
 
     from .events import Event
 
@@ -44,9 +44,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-Proceed: TypeAlias = "Callable[[Call], Awaitable[T]]"
-"""The rest of the pipeline: awaiting `proceed(call)` runs it once, to completion."""
 
 
 class Pump(Protocol):
@@ -275,6 +272,10 @@ class Call:
         cancel the reader's own code between two items of a stream.
         """
         return within(self, seconds(limit, "limit", zero=True))
+
+
+Proceed: TypeAlias = Callable[[Call], Awaitable[T]]
+"""The rest of the pipeline: awaiting `proceed(call)` runs it once, to completion."""
 
 
 def begin(

@@ -21,7 +21,7 @@ async def invoke(call: Call) -> Any:
     run = call.run
     now = run.time()
     attempts = run.attempts
-    run.last = call.record = attempt = Attempt(len(attempts) + 1, now, call.kwargs)
+    run.last = call.record = attempt = Attempt(len(attempts) + 1, now, (call.function, call.args, call.kwargs))
     attempts.append(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))
@@ -53,7 +53,7 @@ async def invoke_generator(call: Call) -> None:
     """Call an async generator function once, as an attempt."""
     run = call.run
     now = run.time()
-    run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now, call.kwargs)
+    run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now, (call.function, call.args, call.kwargs))
     run.attempts.append(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))

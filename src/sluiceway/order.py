@@ -50,12 +50,14 @@ def check(layers: Sequence[Layer]) -> list[str]:
     """
     found = []
     for way in _ways(tuple(layers)):
-        for outer, inner in combinations(way, 2):
+        for (i, outer), (k, inner) in combinations(enumerate(way), 2):
             if outer is inner and outer.stateful:
                 raise ValueError(
                     f"the same {outer.name} object stands twice in one pipeline: a call would take from one limit "
                     "twice; make a second object"
                 )
+            if inner.role in _WAITING and _in_branch(inner, way[i + 1 : k]):
+                continue  # each deployment has its own queue, which cannot stand outside what is common to all
             found += [text for text in (rule(outer, inner) for rule in _RULES) if text is not None]
         for three in combinations(way, 3):
             text = _attempt_burnt_by_waiting(*three)
@@ -73,6 +75,11 @@ def _ways(layers: tuple[Layer, ...], start: int = 0) -> Iterator[tuple[Layer, ..
                 yield from _ways((*layers[: i + 1], *branch, *layers[i + 1 :]), i + 1)
             return
     yield layers
+
+
+def _in_branch(layer: Layer, between: Sequence[Layer]) -> bool:
+    """Whether *layer* stands in a way of one of those *between* it and another one."""
+    return any(layer in branch for each in between for branch in each.branches().values())
 
 
 def warn(name: str, layers: Sequence[Layer], parts: Iterable[Sequence[Layer]], stacklevel: int) -> None:

@@ -83,5 +83,5 @@ def test_a_kind_is_a_class_with_status_and_code(error, kind):
 def test_a_model_that_a_layer_asked_for_instead_is_the_attempts():
     """A fallback asks another model than the caller did; what the attempt was made with counts."""
     call, attempt = attempted(model="dear", result=completion(model="m"))
-    attempt.asked = {"model": "cheap"}
+    attempt.asked = (call.function, (), {"model": "cheap"})
     assert "cheap" == model_of(call, attempt)

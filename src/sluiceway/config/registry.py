@@ -8,8 +8,8 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from sluiceway.arguments import argument
 from sluiceway.layer import Layer
-from sluiceway.layers.arguments import argument
 from sluiceway.queues.fair import tenant
 
 from .problems import hint

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from sluiceway.algorithms.allowance import Allowance
 from sluiceway.algorithms.budget import Budget
 from sluiceway.algorithms.rates import positive
+from sluiceway.arguments import argument
 from sluiceway.errors import BudgetExceeded
 from sluiceway.events import BudgetSpent, CallRejected, Phase
 from sluiceway.keyed import Keyed
 from sluiceway.layer import Layer
-from sluiceway.layers.arguments import argument
 from sluiceway.layers.basis import basis_of
 from sluiceway.layers.budget_periods import Per, Periods, session_of, until_tomorrow
 from sluiceway.layers.budget_state import BudgetSnapshot, BudgetState

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.algorithms.rates import positive
+from sluiceway.arguments import takes
 from sluiceway.functions import name_of, require_async
 from sluiceway.layer import Layer, flat
-from sluiceway.layers.arguments import takes
 from sluiceway.order import warn
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
+from sluiceway.arguments import argument, takes, with_arguments
 from sluiceway.binding import chain_of
 from sluiceway.events import FellBack
 from sluiceway.functions import name_of, require_async
 from sluiceway.invocation import invoke
 from sluiceway.layer import Layer
-from sluiceway.layers.arguments import argument, takes, with_arguments
 from sluiceway.layers.elsewhere import forbidden, line, may_help, note
 from sluiceway.layers.wanted import On, wanted
 from sluiceway.order import Role, amplification

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sluiceway.admission import Discipline, WaitingRoom
     from sluiceway.call import Attempt, Call, Proceed
     from sluiceway.layers.token_costs import TokenCount
+    from sluiceway.providers.charging import Charge
     from sluiceway.sharing.store import SharedStore
 
 T = TypeVar("T")
@@ -198,7 +199,7 @@ class rate_limited(Layer):
         state = self._one or self._states.of(call)
         if run.loop is not state.loop:
             state.move_to(run.loop)
-        costs = self._costs(call, state) if self._counts_tokens else self._one_request
+        costs = self._charged(state.estimator.tokens(call, self._tokens)) if self._counts_tokens else self._one_request
         now = run.time()
         if state.room.occupied or state.limiter.take(costs, now) != 0.0:
             now = await self._wait(call, state, costs, now)
@@ -227,16 +228,13 @@ class rate_limited(Layer):
             self._done(call, state, costs, now, sent, None)
         return result
 
-    def _costs(self, call: Call, state: LimitState) -> Sequence[float]:
-        """Return what *call* takes from each limit, as far as can be told before it runs.
+    def _charged(self, tokens: Charge) -> Sequence[float]:
+        """Return what a request of *tokens* takes from each limit.
 
         Raises:
             CostTooLarge: more than a whole limit.
         """
-        tokens = state.estimator.tokens(call, self._tokens)
-        return self._checked(self._costing(1, tokens))
-
-    def _checked(self, costs: Sequence[float]) -> Sequence[float]:
+        costs = self._costing(1, tokens)
         if any(map(gt, costs, self._most)):
             raise self._refusals.too_large(costs)
         return costs
@@ -273,7 +271,10 @@ class rate_limited(Layer):
         if run.loop is not state.loop:
             state.move_to(run.loop)
         try:
-            costs = self._costs(call, state) if self._counts_tokens else self._one_request
+            if self._counts_tokens:
+                costs = self._charged(state.estimator.tokens(call, self._tokens))
+            else:
+                costs = self._one_request
         except CostTooLarge:
             return REFUSES
         room, queueing = state.room, self._queueing
@@ -357,7 +358,7 @@ class rate_limited(Layer):
         Raises:
             CostTooLarge: more than a whole limit; on entering, what a call would raise.
         """
-        return Permit(self, self._states.at(key), self._checked(self._costing(1, charge(tokens))))
+        return Permit(self, self._states.at(key), self._charged(charge(tokens)))
 
     async def take(self, state: LimitState, costs: Sequence[float]) -> float:
         """Take *costs* from *state* for a permit, waiting if need be; return when they were taken."""

@@ -7,11 +7,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sluiceway.algorithms.routing import STRATEGIES, Routing, Standing, Strategy
+from sluiceway.arguments import with_arguments
 from sluiceway.errors import Rejected
 from sluiceway.events import PassedOver, Phase
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
 from sluiceway.layer import Layer, room_in
-from sluiceway.layers.arguments import with_arguments
 from sluiceway.layers.breaker_state import loop_time
 from sluiceway.layers.deployment import Deployment, DeploymentSnapshot
 from sluiceway.layers.elsewhere import forbidden, line, may_help, note

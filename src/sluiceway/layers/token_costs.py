@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from sluiceway.arguments import by_name
 from sluiceway.call import Call
 from sluiceway.providers.charging import GENERIC, Charge, ChargePolicy
-from sluiceway.providers.estimates import estimate
+from sluiceway.providers.estimates import READ_BY_NAME, weigh
 
 if TYPE_CHECKING:
     from sluiceway.providers.counters import TokenCounter
@@ -43,10 +44,11 @@ class Estimator:
         if count is not None:
             return charge(count(call))
         expected = call.hints.expected_tokens
-        guess = estimate(call.args, call.kwargs, counter=self._counter)
+        args, kwargs = by_name(call, READ_BY_NAME)
+        guess = weigh(args, kwargs, self._counter)
         if expected is None:
             return self._policy.reserve(guess, self.mean_output)
-        given = min(guess.input_tokens, expected)
+        given = min(guess[0], expected)
         return Charge(given, expected - given, expected)
 
     def saw(self, output: float) -> None:

@@ -47,11 +47,11 @@ class ChargePolicy:
     settles: bool = True
     cached: bool = True
 
-    def reserve(self, estimate: Estimate, usual_output: float) -> Charge:
+    def reserve(self, estimate: Estimate | tuple[int, int | None, bool], usual_output: float) -> Charge:
         """Return what is charged at the door.
 
         Args:
-            estimate: of the call.
+            estimate: of the call, or its parts.
             usual_output: tokens of an answer as they were lately, where the request sets no limit.
         """
         given, asked, _ = estimate

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from opentelemetry.trace import SpanKind
 
 from sluiceway import events
+from sluiceway.arguments import argument
 from sluiceway.providers.facts import response_facts
 
 from . import conventions as names
@@ -222,7 +223,7 @@ _VENDORS: Final = frozenset({"openai", "anthropic"})
 
 
 def _asked(call: Call) -> str | None:
-    model = call.kwargs.get("model")
+    model = argument(call, "model")
     return model if isinstance(model, str) else None
 
 

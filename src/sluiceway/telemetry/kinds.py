@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sluiceway.arguments import argument, given
 from sluiceway.errors import Rejected, TimedOut
 from sluiceway.providers.errors import classify
 from sluiceway.providers.facts import response_facts
@@ -17,11 +18,17 @@ def model_of(call: Call, attempt: Attempt | None) -> str | None:
 
     An attempt that made calls of its own has no model: theirs have.
     """
-    given = call.kwargs if attempt is None or attempt.asked is None else attempt.asked
-    asked = given.get("model")
+    asked = asked_model(call, attempt)
     if type(asked) is str:
         return asked
     return None if attempt is None or attempt.contained else answering_model(attempt)
+
+
+def asked_model(call: Call, attempt: Attempt | None) -> Any:
+    """Return the argument `model` of *attempt* of *call*, as it was passed or by default; None if there is none."""
+    if attempt is None or attempt.asked is None:
+        return argument(call, "model")
+    return given(*attempt.asked, "model")
 
 
 def answering_model(attempt: Attempt) -> str | None:

@@ -23,7 +23,7 @@ from sluiceway.events import (
 )
 from sluiceway.running import outcome_of
 
-from .kinds import answering_model, kind_of, model_of
+from .kinds import answering_model, asked_model, kind_of, model_of
 from .last_minute import LastMinute
 from .sketch import BATCH
 from .stats import OTHER, Figures, Stats, Tokens, Waits
@@ -189,13 +189,20 @@ class Statistics:
         """Count *call*, which ended at *at* with *error*: what its events would have told, without making them."""
         run = call.run
         attempts = run.attempts
-        if error is not None or len(attempts) != 1 or run.tallied or self._unnamed or call.hints.tenant is not None:
+        if (
+            error is not None
+            or len(attempts) != 1
+            or attempts[0].outcome != "ok"
+            or run.tallied
+            or self._unnamed
+            or call.hints.tenant is not None
+        ):
             self._call_finished(CallFinished(at, call, outcome_of(error), error, at - run.started_at))
             return
         attempt = attempts[0]
         usage = attempt.usage
         if usage is None and attempt.reader is None:
-            model = (attempt.asked or call.kwargs).get("model")  # as `model_of` would find
+            model = asked_model(call, attempt)  # as `model_of` would find
             tally = self._models.by_name[model if type(model) is str else None]
             if not attempt.contained:
                 tally.attempts += 1
