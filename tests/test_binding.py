@@ -24,6 +24,7 @@ from sluiceway.errors import ReentrantUse
 from sluiceway.events import AttemptFinished, CallFinished
 from sluiceway.layer import Layer, Pipeline
 from sluiceway.layers.bounded import bounded
+from sluiceway.layers.circuit_breaker import circuit_breaker
 from sluiceway.layers.timed import timed
 from sluiceway.testing.virtual_time import VirtualTimeLoop
 from spies import Observed, Passing, Spy, Stream
@@ -424,15 +425,20 @@ async def test_what_only_a_call_can_tell_is_refused_at_its_first_call(hidden):
 
 
 def test_a_bare_decorator_is_told_to_have_parentheses():
-    """`@bounded` without them is a `TypeError` that says what to write, for functions, methods and bound functions."""
+    """`@timed` without them is a `TypeError` that says what to write, for functions, methods and bound functions.
+
+    What cannot be left out stands in it: `@bounded()` would fail too.
+    """
 
     async def ask():
         pass
 
     for function in (ask, K().raw, sync, top, classmethod(ask), staticmethod(ask)):
-        for layer in (bounded, timed, Seen):
+        for layer in (circuit_breaker, timed, Seen):
             with pytest.raises(TypeError, match=rf"write @{layer.__name__}\(\), with parentheses"):
                 layer(function)
+        with pytest.raises(TypeError, match=r"write @bounded\(limit=\.\.\.\), with its arguments: bounded got a func"):
+            bounded(function)
 
 
 @pytest.mark.parametrize("thing", [K, 5, None, "ask", object()], ids=repr)

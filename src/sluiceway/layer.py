@@ -7,7 +7,7 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from .binding import bind, chain_of
 from .client import wrap_client
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
+
+_ANY_NUMBER: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Layer(ABC):
@@ -51,9 +53,9 @@ class Layer(ABC):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember the arguments for `describe`, and catch a decorator written without parentheses."""
         if args and not cls.takes_functions and _is_function(args[0]):
-            raise TypeError(
-                f"write @{cls.__name__}(), with parentheses: {cls.__name__} got a function as its first argument"
-            )
+            name, needed = cls.__name__, ", ".join(_needed(cls))
+            how = "with its arguments" if needed else "with parentheses"
+            raise TypeError(f"write @{name}({needed}), {how}: {name} got a function as its first argument")
         self = super().__new__(cls)
         self._given = (args, kwargs)
         return self
@@ -291,6 +293,12 @@ def room_in(layers: Iterable[Layer], call: Call, service: float) -> Room:
         other = layer.room(call, service)
         wait, left = max(wait, other.wait), min(left, other.left)
     return Room(wait, left)
+
+
+def _needed(cls: type[Layer]) -> list[str]:
+    """Return the arguments without which no *cls* can be made, as they are to be written."""
+    fixed = [each for each in inspect.signature(cls).parameters.values() if each.kind not in _ANY_NUMBER]
+    return [f"{each.name}=..." for each in fixed if each.default is each.empty]
 
 
 def _is_function(value: object) -> bool:
