@@ -12,6 +12,7 @@ import pytest
 from mock_openai import Server, client_of
 from sluiceway import bounded, rate_limited, retry_jitter, timed
 from sluiceway.binding import layers_of
+from sluiceway.call import Call, Proceed
 from sluiceway.errors import TimedOut
 from sluiceway.layer import Layer, Pipeline, flat
 from sluiceway.order import Role
@@ -417,3 +418,8 @@ def test_a_pipelines_snapshot_is_its_layers_and_its_repr_reads_as_it_was_written
     assert 2 == pipeline.snapshot()[0][0].limit
     assert "Pipeline(timed(5), <bounded(2): 0 in flight, 0 waiting>, name='chat')" == repr(pipeline)
     assert "Pipeline()" == repr(Pipeline())
+
+
+def test_the_types_of_a_layers_arguments_can_be_written_without_quotes():
+    """Also where annotations are read when the class is made."""
+    assert Call is Proceed[int].__args__[0]

@@ -114,7 +114,7 @@ async def test_over_grpc_a_loss_is_told_once_too(caplog):
     stats = await all_answered(3_000)
     await made.aclose()
     assert stats.succeeded == 3_000
-    assert 1 == len(losses(caplog))
+    assert len(losses(caplog)) in (1, 2)  # of six batches; that log forgets at every twentieth second of the clock
 
 
 @pytest.mark.real
