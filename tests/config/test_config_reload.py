@@ -218,6 +218,33 @@ async def test_what_changed_is_told_by_name():
     assert ("other",) == config.reload(text=two.replace("600", "600"), format="toml")
 
 
+async def test_a_pipeline_that_comes_back_is_the_same_object_with_the_same_state():
+    """Also the limits that it shares: who held on to it would be beside it otherwise, and both would fill the limit."""
+    two = SMALL + '\n[pipelines.other]\nlayers = [{ use = "bounded", limit = 3 }]\n'
+    other = '[pipelines.other]\nlayers = [{ use = "bounded", limit = 3 }]\n'
+    config = load(text=two, format="toml")
+    chat = config.pipelines["chat"]
+    layers = chat.layers
+    config.reload(text=other, format="toml")
+    config.reload(text=other.replace("3", "4"), format="toml")
+    assert ["other"] == list(config.pipelines)
+    assert ("chat",) == config.reload(text=two.replace("limit = 3 ", "limit = 4 "), format="toml")
+    assert chat is config.pipelines["chat"]
+    assert layers == chat.layers
+
+
+async def test_a_pipeline_with_functions_cannot_go():
+    """It would be half a file; without them it may."""
+    two = SMALL + '\n[pipelines.other]\nlayers = [{ use = "bounded", limit = 3 }]\n'
+    config = load(text=two, format="toml")
+    ask = config.pipelines["other"](Provider().ask)
+    with pytest.raises(ConfigError, match=r"pipelines\.other: it is in use and not in the file"):
+        config.reload(text=SMALL.replace("600", "700"), format="toml")
+    assert 600 == config.limits["openai"].settings()["rpm"]
+    assert ["chat", "other"] == list(config.pipelines)
+    assert ask is not None
+
+
 async def test_a_layer_is_another_object_when_more_than_numbers_changed():
     """Another key or order of the queue begins anew; the rest of the pipeline stays as it is."""
     config = load(pipelines({"use": "bounded", "limit": 3}, {"use": "circuit_breaker"}))

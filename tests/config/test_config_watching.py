@@ -9,6 +9,7 @@ import pytest
 
 from config_files import SMALL
 from sluiceway import ConfigError, telemetry
+from sluiceway.binding import layers_of
 from sluiceway.config import load
 from sluiceway.events import ConfigRejected, ConfigReloaded
 
@@ -80,6 +81,41 @@ async def test_a_wrong_or_missing_file_changes_nothing_and_the_next_right_one_co
         assert 5 == config.pipelines["chat"].layers[1].limit
     assert [ConfigRejected, ConfigReloaded] == [type(event) for event in heard]
     assert isinstance(heard[0].error, ConfigError)
+
+
+async def test_a_file_that_is_rewritten_in_place_is_seen_empty_and_that_changes_nothing(file, heard):
+    """The empty moment was a reload: functions bound before kept the old limit for ever, beside a second pipeline."""
+    path, write = file
+    config = load(path)
+    chat = config.pipelines["chat"]
+
+    @chat
+    async def ask():
+        pass
+
+    async with config.watch("1s") as watch:
+        for limit in (50, 60):
+            write("")
+            await asyncio.sleep(1.1)
+            assert chat is config.pipelines["chat"]
+            write(SMALL.replace("limit = 30", f"limit = {limit}"))
+            await asyncio.sleep(1.1)
+            assert limit == layers_of(ask)[1].limit
+    assert chat is config.pipelines["chat"]
+    assert (2, 2) == (watch.reloads, watch.failures)
+    assert "pipelines.chat: it is in use and not in the file" in str(heard[0].error)
+
+
+async def test_an_empty_file_changes_nothing_though_nothing_is_bound_yet(file):
+    """Nobody means to say nothing at all."""
+    path, write = file
+    config = load(path)
+    chat = config.pipelines["chat"]
+    async with config.watch("1s") as watch:
+        write("# yet to be written\n")
+        await asyncio.sleep(1.1)
+    assert (0, 1) == (watch.reloads, watch.failures)
+    assert chat is config.pipelines["chat"]
 
 
 async def test_a_file_that_is_exchanged_for_another_is_seen(file):

@@ -17,7 +17,7 @@ from .secrets import resolved
 from .settings import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sluiceway.layer import Layer
 
@@ -49,15 +49,25 @@ class Compiled:
     maker: Maker
 
 
-def compiled(source: Source, registry: Registry, environ: Mapping[str, str], before: Maker | None = None) -> Compiled:
+def compiled(
+    source: Source,
+    registry: Registry,
+    environ: Mapping[str, str],
+    before: Maker | None = None,
+    in_use: Collection[str] = (),
+) -> Compiled:
     """Return what *source* says, made; going on with what was made *before* where that is still meant.
+
+    Pipelines *in use* must be in it: an empty file is right otherwise, and is what is seen while one is written.
 
     Raises:
         ConfigError: something is wrong with it; all of it is in the error, and nothing of *before* is touched.
     """
     if before is not None:
-        compiled(source, registry, environ)  # so that nothing is changed by a file that is wrong
+        compiled(source, registry, environ, None, in_use)  # so that nothing is changed by a file that is wrong
     problems = Problems(source.name, source.lines)
+    for name in _missing(source, in_use):
+        problems.add(("pipelines", name), "it is in use and not in the file: write it again, or start anew without it")
     data = resolved(checked(source, problems), environ, problems)
     resolver = Resolver(data, environ, problems)
     maker = Maker(registry, problems, before)
@@ -74,10 +84,17 @@ def compiled(source: Source, registry: Registry, environ: Mapping[str, str], bef
             _put_together(name, layers, problems)
     session = _session(resolver, maker, problems)
     problems.raise_if_any()
+    maker.remember()
     warnings += [f"limits.{name} is used by no pipeline" for name in _unused(resolver, maker)]
     items = {name: tuple(items) for name, items in resolver.pipelines.items()}
     said = tuple(dict.fromkeys([*maker.warnings, *warnings]))
     return Compiled(maker.limits, pipelines, items, session, said, maker)
+
+
+def _missing(source: Source, in_use: Collection[str]) -> list[str]:
+    """Return which of the pipelines *in use* are not in *source*."""
+    there = source.data.get("pipelines", {})
+    return [name for name in in_use if name not in there] if isinstance(there, dict) else []
 
 
 def _unused(resolver: Resolver, maker: Maker) -> list[str]:

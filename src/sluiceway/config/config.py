@@ -82,6 +82,7 @@ class Config:
         self._now: Compiled = compiled(source, registry, environ)
         handles = {name: PipelineHandle(name, layers) for name, layers in self._now.pipelines.items()}
         self._handles = _Named(handles)
+        self._ever = dict(handles)
 
     @property
     def source(self) -> str:
@@ -137,7 +138,9 @@ class Config:
         on, all in one step of the event loop; calls in flight finish with those that they began with. A layer whose
         settings are the same stays the same object. One of which only numbers changed keeps its state: the level of a
         bucket, the places in flight, the state of a circuit, what is spent of a budget, and who waits. Any other change
-        begins anew. A pipeline that is gone from the file keeps its last layers for those who hold on to it.
+        begins anew. A pipeline that is gone from the file keeps its last layers for those who hold on to it; if it
+        comes back it is the same object, with the same state. One that functions are bound to cannot go: a file
+        without it is more likely half written.
 
         Call it where the pipelines run, not in another thread.
 
@@ -148,12 +151,12 @@ class Config:
             fresh = read(self._source.name, None, self._format)
         else:
             fresh = read(source, text, format)
-        now = compiled(fresh, self._registry, self._environ, self._now.maker)
+        now = compiled(fresh, self._registry, self._environ, self._now.maker, self._in_use(fresh))
         changed = []
         before = self._now
         handles = {}
         for name, layers in now.pipelines.items():
-            handle = handles[name] = self._handles.get(name) or PipelineHandle(name, layers)
+            handle = handles[name] = self._ever[name] = self._ever.get(name) or PipelineHandle(name, layers)
             retuned = _said(before.items.get(name), before) != _said(now.items[name], now)
             if handle.exchange(layers) or retuned or name not in before.pipelines:
                 changed.append(name)
@@ -164,11 +167,15 @@ class Config:
         publish(ConfigReloaded(_now(), None, self._source.name, tuple(changed), now.warnings))
         return tuple(changed)
 
+    def _in_use(self, fresh: Source) -> list[str]:
+        """Return the pipelines that *fresh* must have: those with functions, and all if it says nothing whatever."""
+        return [name for name, handle in self._handles.items() if not fresh.data or handle.in_use]
+
     def watch(self, every: Duration = "1s") -> Watch:
         """Return ``async with config.watch("1s"):``, which reads the file again whenever it changes.
 
-        A file that is wrong, half written or gone changes nothing: it is told as `ConfigRejected`, and once it is right
-        it counts. What was read is told as `ConfigReloaded`. Both go to the log and to `telemetry.listen`.
+        A file that is wrong, empty, half written or gone changes nothing: it is told as `ConfigRejected`, and once it
+        is right it counts. What was read is told as `ConfigReloaded`. Both go to the log and to `telemetry.listen`.
 
         Args:
             every: how often it looks whether the file is another.

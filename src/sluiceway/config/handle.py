@@ -33,6 +33,11 @@ class PipelineHandle(Pipeline):
         self._chain = Chain(layers, name)
         self.followers = weakref.WeakSet()  # type: ignore[misc]  # of one object, not of the class
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there are functions, clients or pipelines that it was put around."""
+        return bool(self.followers)
+
     def exchange(self, layers: Sequence[Layer]) -> bool:
         """Go on with *layers* from the next call on; whether they are other objects than before."""
         before = self._chain.layers

@@ -46,17 +46,27 @@ class Maker(Values):
     Attributes:
         made: each layer by where it stands.
         limits: the shared layers by name.
+        gone: the layers of pipelines and limits that earlier files had: one that comes back goes on with them.
     """
 
     def __init__(self, registry: Registry, problems: Problems, before: Maker | None = None) -> None:
         super().__init__(registry, problems, before)
         self.made: dict[Owner, Made] = {}
         self.limits: dict[str, Layer] = {}
+        self.gone: dict[Owner, Made] = {}
         self.shared: dict[str, Item] = {}
         self._before = before
         self._layers: dict[str, type[Layer]] = {**registered(), **registry.layers()}
         self._inside: list[list[Layer]] = [[]]
         self._begun: set[str] = set()
+
+    def remember(self) -> None:
+        """Take note of what was made before for pipelines and limits that the file has no more."""
+        if self._before is None:
+            return
+        there = {owner[:2] for owner in self.made}
+        earlier = {**self._before.gone, **self._before.made}
+        self.gone = {owner: made for owner, made in earlier.items() if owner[:2] not in there}
 
     # ------------------------------------------------------------------ layers
 
@@ -88,7 +98,8 @@ class Maker(Values):
 
     def _gone_on(self, now: Made, owner: Owner) -> Layer:
         """Return the layer that stood at *owner* before, if it is still what is meant; else what comes of it."""
-        old = None if self._before is None else self._before.made.get(owner)
+        before = self._before
+        old = None if before is None else before.made.get(owner) or before.gone.get(owner)
         if old is None or type(old.layer) is not type(now.layer):
             return now.layer
         same = old.item.settings == now.item.settings
