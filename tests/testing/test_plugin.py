@@ -95,6 +95,78 @@ def test_fixture_gives_a_synchronous_test_a_runner(inner):
     result.assert_outcomes(passed=1)
 
 
+@pytest.fixture
+def strict(pytester, inner):
+    """Return `inner` with pytest-asyncio in the mode that it has by default."""
+    pytester.makeini(INI.replace("asyncio_mode = auto\n", ""))
+    return inner
+
+
+def test_the_marker_is_enough_in_strict_mode(strict):
+    """A test that asks for virtual time is an asyncio test, and every other async test is what it was."""
+    result = strict("""
+        import asyncio, pytest
+        from hypothesis import given, settings, strategies as st
+
+        @pytest.mark.virtual_time
+        async def test_marked():
+            await asyncio.sleep(86400)
+            assert 86400 == asyncio.get_running_loop().time()
+
+        async def test_fixture(virtual_time):
+            await asyncio.sleep(86400)
+
+        @pytest.mark.virtual_time
+        @pytest.mark.parametrize("delay", [3600, 7200])
+        async def test_parameters(delay):
+            await asyncio.sleep(delay)
+
+        @pytest.mark.virtual_time
+        @settings(max_examples=5, database=None)
+        @given(st.integers(1, 5))
+        async def test_hypothesis(hours):
+            await asyncio.sleep(hours * 3600)
+
+        @pytest.mark.virtual_time
+        class TestIt:
+            async def test_method(self):
+                await asyncio.sleep(86400)
+
+            @pytest.mark.asyncio
+            async def test_marked_twice(self):
+                await asyncio.sleep(86400)
+
+            def test_synchronous(self):
+                pass
+
+        @pytest.mark.asyncio
+        async def test_real():
+            assert "VirtualTimeLoop" != type(asyncio.get_running_loop()).__name__
+
+        async def test_unmarked():
+            pass
+    """)
+    result.assert_outcomes(passed=9, failed=1)
+    result.stdout.fnmatch_lines(["*_ test_unmarked _*", "async def functions are not natively supported*"])
+
+
+def test_async_fixtures_share_the_virtual_clock_in_strict_mode(strict):
+    """Fixtures of pytest-asyncio run on the loop of the test that asks for them."""
+    result = strict("""
+        import asyncio, pytest, pytest_asyncio
+
+        @pytest_asyncio.fixture
+        async def clock():
+            await asyncio.sleep(3600)
+            return asyncio.get_running_loop()
+
+        @pytest.mark.virtual_time
+        async def test_it(clock):
+            assert 3600 == clock.time()
+    """)
+    result.assert_outcomes(passed=1)
+
+
 def test_hypothesis_tests_run_on_virtual_time(inner):
     """Every example of an async property shares the test's loop."""
     result = inner("""
