@@ -2,7 +2,7 @@
 
 Any order works. The recommended one, outermost first, is::
 
-    observed > cached / coalesced > fallback > timed (the total) > budgeted > retry_jitter > hedged > routed > shed >
+    observed > cached / coalesced > fallback > timed (the total) > shed > budgeted > retry_jitter > hedged > routed >
     bounded / adaptive_bound > rate_limited / adaptive_rate > circuit_breaker > timed (the attempt) > chaos > provider
 
 What stands right of `routed` stands in its deployments, or inside it for all of them. Layers are compared along each
