@@ -81,7 +81,7 @@ async def main():
         "routed, two of them": routed(Deployment("a"), Deployment("b"))(trivial),
         "budgeted, tokens": budgeted(tokens=10**15)(trivial),
         "hedged, a timer": hedged("1s")(trivial),
-        "coalesced, a task": coalesced()(trivial),
+        "coalesced, a flight": coalesced()(trivial),
         "cached, a hit": cached()(trivial),
         "chaos, off": chaos(errors={503: 0.5})(trivial),
         "observed": observed()(trivial),

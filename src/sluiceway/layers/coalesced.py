@@ -111,6 +111,8 @@ class coalesced(Layer):
         if flight is None:
             flight = Flight(call, proceed, self._flights, place, keep=self._streams)
             flight.begin()
+            if flight.ready and not flight.streams:  # it never waited, and so nobody can have joined it
+                return flight.outcome()  # type: ignore[no-any-return]
         elif flight.contains(call):
             raise ReentrantUse(f"{call.name} is called inside an equal call and would wait for itself")
         result: T = await self._share(call, proceed, flight, leads=leads)
@@ -127,8 +129,7 @@ class coalesced(Layer):
         hopeless = False
         try:
             if leads:
-                if not flight.ready:
-                    await flight.landed()
+                await flight.landed()
             else:
                 await self._wait(call, flight)
             if not flight.streams:
