@@ -18,7 +18,7 @@ from sluiceway.pump import Pump
 from sluiceway.readers import BoundStream
 from sluiceway.streaming import Abandoned, Opened, drive, pull
 from spies import Again, Observed, Passing, Spy, Stream, Within
-from streams import Setter, anext_of, held, made_by, read, some_rounds, var
+from streams import Setter, anext_of, counting, held, made_by, read, some_rounds, var
 
 # ------------------------------------------------------------------ errors
 
@@ -215,6 +215,36 @@ async def test_what_a_layer_set_is_reset_in_whatever_task_the_stream_ends(leave,
         await asyncio.create_task(elsewhere())
     assert 0 == held(bound)
     assert [] == loop_complaints
+
+
+@pytest.mark.parametrize("kind", ["plain", "returned", "generated"])
+async def test_the_collector_may_end_a_call_from_inside(kind):
+    """It begins with any of the coroutines of a circle, and in no context of theirs: that is no error."""
+
+    class Within(Layer):
+        async def handle(self, call, proceed):
+            self.inner = proceed(call)
+            return await self.inner
+
+    async def hang():
+        await asyncio.get_running_loop().create_future()
+
+    async def returned():
+        await read(await made_by(layer, hang_at=1)[0]())
+
+    async def generated():
+        await read(counting(layer, hang_at=1)())
+
+    layer = Within()
+    with Observed() as heard:
+        task = asyncio.create_task(
+            {"plain": bind(hang, (layer,)), "returned": returned, "generated": generated}[kind]()
+        )
+        await asyncio.sleep(1)
+        layer.inner.close()
+        assert ["cancelled"] == [event.attempt.outcome for event in heard.of(AttemptFinished)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_the_provider_sets_stays_inside_the_call():

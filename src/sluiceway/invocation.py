@@ -10,7 +10,7 @@ from .call import Attempt, Call, current
 from .events import AttemptFinished, AttemptStarted
 from .functions import awaited
 from .providers.usage import usage_of
-from .streaming import generate, is_stream, no_streams, pull
+from .streaming import generate, is_stream, no_streams, pull, reset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,7 +33,7 @@ async def invoke(call: Call) -> Any:
         elif not is_stream(result):
             result = await awaited(result, run.name)
     except BaseException as error:
-        current.reset(token)
+        reset(token)
         _failed(call, attempt, error)
         raise
     current.reset(token)

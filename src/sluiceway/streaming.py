@@ -12,6 +12,7 @@ code between two items nor fails to reset when another task finishes the stream.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import types
 from asyncio import CancelledError
 from functools import partial
@@ -177,10 +178,12 @@ async def _relay(call: Call, attempt: Attempt, stream: Any) -> None:
         token = current.set(call)
         try:
             item = await following()
-        except StopAsyncIteration:
-            return
-        finally:
-            current.reset(token)
+        except BaseException as error:
+            reset(token)
+            if isinstance(error, StopAsyncIteration):
+                return
+            raise
+        current.reset(token)
         if attempt.items == 0:
             now = run.time()
             attempt.first_item_at = now
@@ -198,6 +201,15 @@ async def _relay(call: Call, attempt: Attempt, stream: Any) -> None:
             await emit(item)
         except Thrown as thrown:
             following = partial(stream.athrow, thrown.error)
+
+
+def reset(token: contextvars.Token[Call | None]) -> None:
+    """Take back what was made `current`.
+
+    The garbage collector may end this coroutine by itself, in a context of somebody else's that was never changed.
+    """
+    with contextlib.suppress(ValueError):
+        current.reset(token)
 
 
 def _only_the_driver(run: Run) -> None:
