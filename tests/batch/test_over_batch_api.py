@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from batch_provider import written
-from sluiceway.batch import BatchMismatch, PartLimits, run_over_batch_api
+from sluiceway.batch import BatchError, BatchMismatch, PartLimits, run_over_batch_api
+from sluiceway.batch import run as run_by_calls
 from sluiceway.cli.batch import batch_command
 from sluiceway.providers.openai import client
 from sluiceway.simulator import Simulator, spawn
@@ -43,6 +44,16 @@ def run(folder, path, api, **options):
     return run_over_batch_api("gpt-4o-mini", path, folder / "answers.jsonl", client=api, poll="10ms", **options)
 
 
+async def broken_off(sim, batches, running):
+    """Cancel *running* when so many batches are begun."""
+    task = asyncio.create_task(running)
+    while sim.ledger.batches < batches:  # noqa: ASYNC110 - the provider tells nobody
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_every_row_is_answered_for_half_the_price(sim, api, tmp_path):
     """And what the run came to is what any other run says."""
     done = await run(tmp_path, source(tmp_path, 30), api, limits=PartLimits(requests=10))
@@ -72,12 +83,7 @@ async def test_a_run_that_ends_is_taken_up_by_the_next(sim, api, tmp_path):
     """It ends in the middle of waiting; no batch is begun twice."""
     sim.set(batch_time="1h")
     path = source(tmp_path, 20)
-    first = asyncio.create_task(run(tmp_path, path, api, limits=PartLimits(requests=5)))
-    while sim.ledger.batches < 4:  # noqa: ASYNC110 - the provider tells nobody
-        await asyncio.sleep(0.01)
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    await broken_off(sim, 4, run(tmp_path, path, api, limits=PartLimits(requests=5)))
     sim.set(batch_time=0)
     for batch in [each async for each in await api.batches.list()]:
         await api.batches.cancel(batch.id)
@@ -88,18 +94,42 @@ async def test_a_run_that_ends_is_taken_up_by_the_next(sim, api, tmp_path):
 async def test_rows_that_were_appended_meanwhile_are_asked_by_the_run_that_takes_up_the_rest(sim, api, tmp_path):
     """First what was under way is merged, then what is new."""
     sim.set(batch_time="1h")
-    first = asyncio.create_task(run(tmp_path, source(tmp_path, 5), api))
-    while sim.ledger.batches < 1:  # noqa: ASYNC110 - the provider tells nobody
-        await asyncio.sleep(0.01)
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    await broken_off(sim, 1, run(tmp_path, source(tmp_path, 5), api))
     (batch,) = [each async for each in await api.batches.list()]
     await api.batches.cancel(batch.id)
     sim.set(batch_time=0)
     done = await run(tmp_path, source(tmp_path, 8), api)
     assert (3, 5, 8, 5, True) == (done.answered, done.dead, done.rows, done.before, done.complete)
     assert 2 == sim.ledger.batches
+
+
+@pytest.mark.parametrize("resume", [None, True])
+async def test_what_is_at_the_provider_is_not_asked_by_calls(sim, api, tmp_path, resume):
+    """It would be paid for twice; the run that goes on by the Batch API pays for it once."""
+    sim.set(batch_time="1h")
+    path, out = source(tmp_path, 5), tmp_path / "answers.jsonl"
+    await broken_off(sim, 1, run(tmp_path, path, api))
+    with pytest.raises(BatchError, match=r"answers\.batch-api .*--via batch-api.*--restart"):
+        await run_by_calls("gpt-4o-mini", path, out, client=api, resume=resume)
+    (batch,) = [each async for each in await api.batches.list()]
+    await api.batches.cancel(batch.id)
+    await run(tmp_path, path, api)
+    assert 5 == (await run_by_calls("gpt-4o-mini", path, out, client=api)).before
+    assert 0 == sim.ledger.answered
+
+
+async def test_a_batch_that_begins_anew_moves_aside_what_is_at_the_provider(sim, api, tmp_path):
+    """It is taken up under the name of the results that were moved."""
+    sim.set(batch_time="1h")
+    path, out = source(tmp_path, 5), tmp_path / "answers.jsonl"
+    await broken_off(sim, 1, run(tmp_path, path, api))
+    assert 5 == (await run_by_calls("gpt-4o-mini", path, out, client=api, resume=False)).answered
+    (moved,) = tmp_path.glob("answers.before-*.batch-api")
+    (batch,) = [each async for each in await api.batches.list()]
+    await api.batches.cancel(batch.id)
+    earlier = moved.with_suffix(".jsonl")
+    assert 5 == (await run_over_batch_api("gpt-4o-mini", path, earlier, client=api, poll="10ms")).dead
+    assert 1 == sim.ledger.batches
 
 
 async def test_a_run_with_another_source_refuses_results_that_are_there(api, tmp_path):

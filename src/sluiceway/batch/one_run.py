@@ -15,7 +15,7 @@ from sluiceway.batch.known import Before, settled_in
 from sluiceway.batch.lock import Lock
 from sluiceway.batch.manifest import Manifest, wall_time
 from sluiceway.batch.outcome import BatchRun
-from sluiceway.batch.resuming import manifest_for
+from sluiceway.batch.resuming import manifest_for, refuse_parts
 from sluiceway.batch.retrying_dead import merge, second_letters
 from sluiceway.batch.runner import Runner
 from sluiceway.batch.signals import Signals
@@ -67,6 +67,7 @@ class Batch:
         with Signals(self._signalled), _unwritable(paths), Lock(paths.lock):
             settings = {**self._target.settings, "full_response": self._settings.full_response}
             manifest = await asyncio.to_thread(manifest_for, paths, self._source, settings, resume=resume)
+            refuse_parts(paths)
             ids = KnownIds()
             known = await asyncio.to_thread(settled_in, paths.results, paths.dead, ids)
             return await self._recorded(manifest, ids, known, None)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+PARTS_LOG: Final = "parts.jsonl"
+"""The file in the folder of parts that is there from the moment when something may be at the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +20,14 @@ class Paths:
         dead: what could not be answered, a line each.
         manifest: what the batch is made of, and what its runs did.
         lock: held by the run that writes.
+        parts: what runs by way of the Batch API, until it is merged: a folder.
     """
 
     results: Path
     dead: Path
     manifest: Path
     lock: Path
+    parts: Path
 
     @classmethod
     def of(cls, results: str | os.PathLike[str]) -> Paths:
@@ -49,4 +55,5 @@ class Paths:
             path.with_name(f"{stem}.dead.jsonl"),
             path.with_name(f"{stem}.manifest.json"),
             path.with_name(f"{stem}.lock"),
+            path.with_name(f"{stem}.batch-api"),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluiceway.batch.errors import BatchError, BatchMismatch
 from sluiceway.batch.manifest import Manifest
+from sluiceway.batch.paths import PARTS_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,10 +60,27 @@ def _check(paths: Paths, before: Manifest | None, source: Source, settings: Mapp
         )
 
 
+def refuse_parts(paths: Paths) -> None:
+    """Refuse to ask row by row what an earlier run has given to the Batch API.
+
+    Raises:
+        BatchError: not all of it is merged into the results.
+    """
+    if (paths.parts / PARTS_LOG).exists():
+        raise BatchError(
+            f"{paths.parts} holds batches of an earlier run by way of the Batch API that are not merged yet: to call "
+            "for their rows would pay for them twice. Go on with these (--via batch-api, run_over_batch_api), or begin "
+            "anew (resume=False, --restart)"
+        )
+
+
 def move_aside(paths: Paths) -> None:
-    """Give the files of an earlier batch another name, `answers.before-1700000000.jsonl`."""
+    """Give the files of an earlier batch another name, `answers.before-1700000000.jsonl`.
+
+    What is at the provider goes with them: a run over the Batch API with that name for its results takes it up.
+    """
     stamp = f"before-{time.time_ns() // 1_000_000}"
-    for path in (paths.results, paths.dead, paths.manifest):
+    for path in (paths.results, paths.dead, paths.manifest, paths.parts):
         if path.exists():
             stem, dot, rest = path.name.partition(".")
             path.rename(path.with_name(f"{stem}.{stamp}{dot}{rest}"))

@@ -146,5 +146,5 @@ def _resource_of_this_node(ray: Any) -> str:
 
 def absolute(paths: Paths) -> Paths:
     """Return *paths* as a process finds them that works in another folder."""
-    found = {name: getattr(paths, name).absolute() for name in ("results", "dead", "manifest", "lock")}
+    found = {name: getattr(paths, name).absolute() for name in ("results", "dead", "manifest", "lock", "parts")}
     return replace(paths, **found)

@@ -89,8 +89,8 @@ async def run_over_batch_api(
         format: of the source.
         id_column: which column is a row's id.
         max_row: bytes of the longest row.
-        resume: whether to go on with the results that are there; False also forgets the batches that are under way,
-            which go on at the provider and are paid for.
+        resume: whether to go on with the results that are there; False also moves aside what is known of batches that
+            are under way, which go on at the provider and are paid for.
         full_response: keep the whole response with each answer.
         prices: as in `Session`; half of them is what rows cost.
         limits: of a batch; `PartLimits(tokens=...)` is the account's limit on enqueued tokens.
@@ -135,8 +135,6 @@ class _Run:
         paths = self._paths
         began = asyncio.get_running_loop().time()
         with Lock(paths.lock):
-            if resume is False:
-                self._store.clear()
             settings = {**self._target.settings, "full_response": self._full}
             manifest = await asyncio.to_thread(manifest_for, paths, self._source, settings, resume=resume)
             begun = {"started_at": wall_time(), "via": "batch api", "pipeline": []}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sluiceway.batch.batch_api.part import Part
 from sluiceway.batch.json_lines import line_of, objects_in
+from sluiceway.batch.paths import PARTS_LOG, Paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +28,12 @@ class PartStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.parts: dict[int, Part] = {}
-        self._log = folder / "parts.jsonl"
+        self._log = folder / PARTS_LOG
 
     @staticmethod
     def beside(results: Path) -> PartStore:
         """Return the store of the results file: ``answers.jsonl`` has the folder ``answers.batch-api``."""
-        return PartStore(results.with_name(f"{results.name.removesuffix('.jsonl')}.batch-api"))
+        return PartStore(Paths.of(results).parts)
 
     def load(self) -> bool:
         """Read what an earlier run left; return whether it had split the whole source.
