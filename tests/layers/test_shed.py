@@ -9,7 +9,21 @@ from collections import Counter
 
 import pytest
 
-from sluiceway import HIGH, LOW, Fair, Overloaded, Pipeline, Priority, bounded, hints, rate_limited, shed, timed
+from sluiceway import (
+    HIGH,
+    LOW,
+    Deployment,
+    Fair,
+    Overloaded,
+    Pipeline,
+    Priority,
+    bounded,
+    hints,
+    rate_limited,
+    routed,
+    shed,
+    timed,
+)
 from sluiceway.events import CallRejected, Phase
 from spies import Passing
 
@@ -241,6 +255,22 @@ async def test_layers_elsewhere_can_be_named():
     with pytest.raises(Overloaded):
         await ask()
     await end(tasks)
+
+
+async def test_queues_of_deployments_count_as_long_as_none_of_them_takes_the_call():
+    """One that is free, or whose queue is short enough, does."""
+    layer = shed(max_queue=1)
+    first, second = bounded(1), bounded(1)
+    ask = Pipeline(layer, routed(Deployment("a", layers=[first, timed(9)]), Deployment("b", layers=[second])))(work)
+    tasks = []
+    for _ in range(4):
+        tasks.append(start(ask))
+        await sleep(0)
+    assert [(1, 1), (1, 1)] == [(shot.in_flight, shot.waiting) for shot in (*first.snapshot(), *second.snapshot())]
+    with pytest.raises(Overloaded, match="1 calls would be served before it in bounded"):
+        await ask()
+    assert {1.0, 2.0} == set(await asyncio.gather(*tasks))
+    assert (4, {"max_queue": 1}) == (layer.snapshot().admitted, layer.snapshot().refused)
 
 
 async def test_layers_outside_are_not_its_concern():

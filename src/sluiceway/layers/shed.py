@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 from sluiceway.algorithms.sojourn import Sojourn
 from sluiceway.durations import Duration, optional_seconds, seconds
@@ -49,6 +49,15 @@ class _Watch(Sojourn):
     def __init__(self, owner: shed, target: float, interval: float) -> None:
         super().__init__(target, interval)
         self.owner = owner
+
+
+class _Refusal(NamedTuple):
+    """Why a call is refused: for which setting, in words, the seconds that it would wait, and when to come back."""
+
+    setting: str
+    why: str
+    expected: float
+    retry_after: float | None
 
 
 class shed(Layer):
@@ -107,35 +116,57 @@ class shed(Layer):
         self._interval = seconds(interval, "interval")
         self._of = tuple(_waiting(layer) for layer in of)
         self._seen: tuple[Any, ...] | None = None
-        self._inside: tuple[Any, ...] = ()
+        self._inside: tuple[Layer, ...] = ()
         self._admitted = 0
         self._refused: Counter[str] = Counter()
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Refuse *call* or let it pass."""
-        total = 0.0
         now = call.run.time()
-        for layer in self._of or self._layers_inside(call):
+        expected, refusal = self._look(call, self._of or self._layers_inside(call), 0.0, now)
+        if refusal is not None:
+            raise self._overloaded(call, refusal, now)
+        self._admitted += 1
+        if call.run.detailed:
+            self._report(call, expected, now, None)
+        return await proceed(call)
+
+    def _look(self, call: Call, layers: Sequence[Layer], expected: float, now: float) -> tuple[float, _Refusal | None]:
+        """Return how long *call* is expected to wait after *expected* seconds in *layers*, or why it is refused."""
+        for layer in layers:
+            if not hasattr(layer, "waiting_room"):
+                expected, refusal = self._best_way(call, layer, expected, now)
+                if refusal is not None:
+                    return expected, refusal
+                continue
             room = layer.waiting_room(call)
             watch = self._watch(room)
             waiting = len(room) if room.occupied else 0
             watch.seen(waiting, now)
             if waiting:
                 ahead = room.ahead(call)
-                expected = watch.expected(ahead, now)
-                total += expected or 0.0
-                self._refuse(call, layer, watch, ahead, expected, total, now)
-        self._admitted += 1
-        if call.run.detailed:
-            self._report(call, total, now, None)
-        return await proceed(call)
+                here = watch.expected(ahead, now)
+                expected += here or 0.0
+                refusal = self._reason(call, layer, watch, ahead, here, expected, now)
+                if refusal is not None:
+                    return expected, refusal
+        return expected, None
 
-    def _layers_inside(self, call: Call) -> tuple[Any, ...]:
-        """Return the waiting layers behind this one; remembered for the pipeline that was last."""
+    def _best_way(self, call: Call, layer: Layer, expected: float, now: float) -> tuple[float, _Refusal | None]:
+        """Return the same of the best way through *layer*, whose ways have queues of their own."""
+        ways = [
+            self._look(call, [each for each in branch if _waits(each)], expected, now)
+            for branch in layer.branches().values()
+        ]
+        open_ways = [way for way in ways if way[1] is None]
+        return min(open_ways or ways, key=lambda way: way[0])
+
+    def _layers_inside(self, call: Call) -> tuple[Layer, ...]:
+        """Return the layers behind this one that make calls wait; remembered for the pipeline that was last."""
         layers = call.run.layers
         if layers is not self._seen:
             inside = layers[layers.index(self) + 1 :] if self in layers else ()
-            self._inside = tuple(layer for layer in inside if hasattr(layer, "waiting_room"))
+            self._inside = tuple(layer for layer in inside if _waits(layer))
             self._seen = layers
         return self._inside
 
@@ -148,42 +179,37 @@ class shed(Layer):
         room.watchers.append(watch)
         return watch
 
-    def _refuse(
-        self, call: Call, layer: Layer, watch: _Watch, ahead: int, expected: float | None, total: float, now: float
-    ) -> None:
-        """Refuse *call* if there is a reason to: *expected* is its wait in one queue, *total* in all up to that one.
-
-        Raises:
-            Overloaded: there is.
-        """
+    def _reason(
+        self, call: Call, layer: Layer, watch: _Watch, ahead: int, here: float | None, total: float, now: float
+    ) -> _Refusal | None:
+        """Return why to refuse *call*, which is expected to wait *here* in one queue, *total* in all up to that one."""
         if self._max_queue is not None and ahead >= self._max_queue:
-            later = None if expected is None else expected * (ahead + 1 - self._max_queue) / (ahead + 1)
+            later = None if here is None else here * (ahead + 1 - self._max_queue) / (ahead + 1)
             why = f"{ahead} calls would be served before it in {layer.name} (max_queue={self._max_queue})"
-            raise self._overloaded(call, "max_queue", why, total, later, now)
-        if expected is None:
-            return
+            return _Refusal("max_queue", why, total, later)
+        if here is None:
+            return None
         deadline = call.deadline
         if deadline is not None and now + total > deadline:
             left = max(0.0, deadline - now)
             why = f"it would wait about {total:.3g} s, and its deadline is in {left:.3g} s"
-            raise self._overloaded(call, "deadline", why, total, total - left, now)
+            return _Refusal("deadline", why, total, total - left)
         if self._max_wait is not None and total > self._max_wait:
             why = f"it would wait about {total:.3g} s (max_wait={self._max_wait:g} s)"
-            raise self._overloaded(call, "max_wait", why, total, total - self._max_wait, now)
-        if expected > self._target and watch.standing(now):
+            return _Refusal("max_wait", why, total, total - self._max_wait)
+        if here > self._target and watch.standing(now):
             why = (
-                f"it would wait about {expected:.3g} s in {layer.name}, where for {self._interval:g} s "
+                f"it would wait about {here:.3g} s in {layer.name}, where for {self._interval:g} s "
                 f"all waited longer than target={self._target:g} s"
             )
-            raise self._overloaded(call, "target", why, total, expected - self._target, now)
+            return _Refusal("target", why, total, here - self._target)
+        return None
 
-    def _overloaded(
-        self, call: Call, setting: str, why: str, total: float, retry_after: float | None, now: float
-    ) -> Overloaded:
-        self._refused[setting] += 1
-        error = Overloaded(f"{self.name}: {why}", layer=self.name, retry_after=retry_after)
+    def _overloaded(self, call: Call, refusal: _Refusal, now: float) -> Overloaded:
+        self._refused[refusal.setting] += 1
+        error = Overloaded(f"{self.name}: {refusal.why}", layer=self.name, retry_after=refusal.retry_after)
         if call.run.detailed:
-            self._report(call, total, now, error)
+            self._report(call, refusal.expected, now, error)
         call.report(CallRejected(now, call, self.name, error))
         return error
 
@@ -204,6 +230,12 @@ class shed(Layer):
 
     def __repr__(self) -> str:
         return f"<{super().__repr__()}: {self._admitted} admitted, {self._refused.total()} refused>"
+
+
+def _waits(layer: Layer) -> bool:
+    """Whether *layer* makes calls wait, or another one in one of its ways does."""
+    branches = layer.branches().values()
+    return hasattr(layer, "waiting_room") or any(_waits(each) for branch in branches for each in branch)
 
 
 def _waiting(layer: Layer) -> Any:
