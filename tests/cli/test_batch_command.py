@@ -145,6 +145,24 @@ async def test_the_command_answers_a_file_and_tries_dead_letters_again(tmp_path)
     assert {f"r{i}" for i in range(40)} == {json.loads(line_)["id"] for line_ in out.read_text().splitlines()}
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("streams", ["2> /dev/full", "> /dev/full 2>&1", ">&- 2>&-", "2>&1 | true"])
+async def test_a_batch_that_cannot_tell_how_far_it_is_ends_as_it_would(tmp_path, streams):
+    """A full or closed standard error made a complete batch one that could not begin."""
+    import asyncio
+    import sys
+
+    source, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(f'"row {i}"\n' for i in range(30)))
+    async with spawn() as sim:
+        given = f"{source} -o {out} --model gpt-4o-mini --base-url {sim.base_url}"
+        command = f'"{sys.executable}" -m sluiceway batch {given} {streams}; exit ${{PIPESTATUS[0]}}'
+        process = await asyncio.create_subprocess_exec("bash", "-c", command, stdout=asyncio.subprocess.DEVNULL)
+        assert 0 == await process.wait()
+    assert 30 == len(out.read_text().splitlines())
+    assert json.loads(Paths.of(out).manifest.read_text())["runs"][-1]["complete"]
+
+
 # ------------------------------------------------------------------ what is shown
 
 

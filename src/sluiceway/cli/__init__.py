@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def main() -> None:
     import click  # noqa: PLC0415 - the library itself runs without it
 
     from sluiceway import __version__  # noqa: PLC0415
+    from sluiceway.cli import streams  # noqa: PLC0415
 
     class Commands(click.Group):
         """Loads a command when it is run: one needs aiohttp, another rich, `--help` neither."""
@@ -45,4 +47,10 @@ def main() -> None:
 
     group = Commands("sluiceway", help="Stackable async middleware for LLM calls.")
     click.version_option(__version__, prog_name="sluiceway")(group)
-    group()
+    try:
+        group()
+    except OSError as error:  # click itself treats a reader that has gone
+        code = streams.exit_code(error)
+        if code is None:
+            raise
+        sys.exit(code)

@@ -20,6 +20,7 @@ from sluiceway.cli.batch.options import (
 )
 from sluiceway.cli.batch.summary import exit_code, summary, warn
 from sluiceway.cli.batch.via_batch_api import run_via_batch_api
+from sluiceway.cli.streams import show
 from sluiceway.errors import SluicewayError
 
 _EXITS = """\b
@@ -110,7 +111,7 @@ def _execute(begin: Any, options: dict[str, Any], asked: Any = target_of) -> NoR
         raise click.UsageError(str(error)) from None
     except (SluicewayError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(summary(outcome))
+    show(summary(outcome))
     raise SystemExit(exit_code(outcome, alert_exit=alert_exit))
 
 

@@ -9,10 +9,9 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from sluiceway.cli.batch.gauge import Gauge
 from sluiceway.cli.batch.words import line, rows
+from sluiceway.cli.streams import tell, unharmed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,17 +26,17 @@ def display(*, quiet: bool) -> Any:
     """Return what `batch.run` takes as `watch`: progress on standard error; None for none."""
     if quiet:
         return None
-    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return _live if terminal and importlib.util.find_spec("rich") is not None else _lines
 
 
 @asynccontextmanager
 async def _lines(progress: Callable[[], Progress]) -> AsyncIterator[None]:
     gauge = Gauge(progress)
-    async with _repeated(gauge, lambda: click.echo(line(gauge), err=True), _LINE):
+    async with _repeated(gauge, lambda: tell(line(gauge)), _LINE):
         yield
     gauge.look()
-    click.echo(line(gauge), err=True)
+    tell(line(gauge))
 
 
 @asynccontextmanager
@@ -46,9 +45,15 @@ async def _live(progress: Callable[[], Progress]) -> AsyncIterator[None]:
     from rich.live import Live  # noqa: PLC0415
 
     gauge = Gauge(progress)
-    with Live(picture(gauge), console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    live = Live(picture(gauge), console=Console(stderr=True), auto_refresh=False, transient=True)
+    with unharmed():
+        live.start(refresh=True)
+    try:
         async with _repeated(gauge, lambda: live.update(picture(gauge), refresh=True), _FRAME):
             yield
+    finally:
+        with unharmed():
+            live.stop()
 
 
 @asynccontextmanager
@@ -57,7 +62,8 @@ async def _repeated(gauge: Gauge, show: Callable[[], None], every: float) -> Asy
         while True:
             await asyncio.sleep(every)
             gauge.look()
-            show()
+            with unharmed():
+                show()
 
     task = asyncio.create_task(repeat())
     try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from sluiceway.batch.outcome import ALERTED, DONE
+from sluiceway.cli.streams import tell
 
 if TYPE_CHECKING:
     from sluiceway.batch import BatchRun
@@ -36,7 +35,7 @@ def summary(outcome: BatchRun) -> str:
 def warn(alert: ErrorRateHigh) -> None:
     """Say on standard error that too many calls fail."""
     text = f"warning: {alert.rate:.0%} of the {alert.calls:,} calls of the last minute failed, more than"
-    click.echo(f"{text} {alert.threshold:.0%}", err=True)
+    tell(f"{text} {alert.threshold:.0%}")
 
 
 def exit_code(outcome: BatchRun, *, alert_exit: bool) -> int:

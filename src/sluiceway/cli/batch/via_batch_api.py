@@ -10,6 +10,7 @@ import click
 from sluiceway.batch.batch_api import PartLimits, run_over_batch_api
 from sluiceway.cli.batch.arguments import parameters_of
 from sluiceway.cli.batch.summary import summary
+from sluiceway.cli.streams import show, tell
 from sluiceway.errors import SluicewayError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run_via_batch_api(source: str, output: str, reading: dict[str, Any], options
         raise click.UsageError(str(error)) from None
     except (SluicewayError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(summary(outcome))
+    show(summary(outcome))
     raise SystemExit(outcome.exit_code)
 
 
@@ -63,4 +64,4 @@ class _Teller:
         text = str(progress)
         if text != self._told:
             self._told = text
-            click.echo(text, err=True)
+            tell(text)
