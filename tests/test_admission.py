@@ -1,6 +1,7 @@
 """The waiting room: order, hand-over, hand-back."""
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -11,8 +12,8 @@ from sluiceway.admission import WaitingRoom
 from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.algorithms.token_buckets import TokenBuckets
 from sluiceway.expiry import Wheel
-from sluiceway.queues import Fifo
-from sluiceway.testing import run
+from sluiceway.queues import Fair, Fifo
+from sluiceway.testing import VirtualTimeLoop, run
 
 
 def room_of(limiter, slack=0.0):
@@ -260,6 +261,53 @@ def test_requests_and_tokens_stay_inside_their_buckets_in_any_storm(seed):
             for at, costs, _ in got[a:]:
                 total += costs[resource]
                 assert total <= capacity + rate * (at - start) + 1e-3
+
+
+def left_in(loop, room):
+    """Return a task of *loop* that waits in *room*, and of which nobody complains when it is destroyed."""
+
+    async def begin():
+        task = loop.create_task(room.wait(1, loop))
+        await asyncio.sleep(0)
+        return task
+
+    task = loop.run_until_complete(begin())
+    task._log_destroy_pending = False
+    return task
+
+
+@pytest.mark.parametrize("queue", [Fifo(), Fair(lambda call: None)], ids=repr)
+def test_a_grant_to_one_whose_loop_was_closed_meanwhile_goes_to_the_next(queue):
+    """Loops that take turns share a room; one that is closed has nobody any more who could be woken."""
+    places = InFlight(1)
+    room = WaitingRoom(places, queue.open())
+    assert room.try_acquire(1, 0.0)
+    first, second = VirtualTimeLoop(), VirtualTimeLoop()
+    dead, alive = left_in(first, room), left_in(second, room)
+    first.close()
+    room.release(1, 0.0)
+    assert True is second.run_until_complete(alive)
+    assert (1, 0) == (places.held, len(room))
+    del dead
+    gc.collect()
+    assert (1, 0) == (places.held, len(room))
+    second.close()
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_waiter_destroyed_with_its_loop_keeps_no_permit_and_no_place_in_line(granted):
+    """What it was granted and never learnt of goes back."""
+    places = InFlight(1)
+    room = room_of(places)
+    assert room.try_acquire(1, 0.0)
+    loop = VirtualTimeLoop()
+    task = left_in(loop, room)
+    if granted:
+        room.release(1, 0.0)
+    coroutine = task.get_coro()
+    loop.close()
+    coroutine.close()
+    assert (0 if granted else 1, 0) == (places.held, len(room))
 
 
 async def test_retries_keep_the_rank_of_their_calls_start():

@@ -1,6 +1,7 @@
 """One layer object and several event loops: one after the other works; at the same time it works or is refused."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -17,7 +18,8 @@ from sluiceway.layers.hedged import hedged
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.retry_jitter import retry_jitter
 from sluiceway.layers.timed import timed
-from sluiceway.testing import completion
+from sluiceway.queues import Fair, Priority
+from sluiceway.testing import VirtualTimeLoop, completion, run
 
 pytestmark = pytest.mark.real
 
@@ -35,6 +37,11 @@ WORKS = {
     "cached": lambda: cached(ttl=60),
     "hedged": lambda: hedged(after="30s"),
     "retry_jitter": lambda: retry_jitter(2, budget=RetryBudget()),
+}
+PLACES = {
+    "fair": lambda: rate_limited(rps=100, in_flight=1, queue=Fair()),
+    "fifo": lambda: rate_limited(rps=100, in_flight=1),
+    "priority": lambda: rate_limited(rps=100, in_flight=1, queue=Priority(within=Fair())),
 }
 BOTH = REFUSES | WORKS
 WORDS = "used by two event loops at the same time: make one for each loop"
@@ -71,6 +78,63 @@ def test_one_loop_after_the_other_works(make):
     layer = make()
     for _ in range(2):
         assert asyncio.run(layer(provider)()) is not None
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["tasks destroyed", "tasks kept"])
+@pytest.mark.parametrize("make", PLACES.values(), ids=list(PLACES))
+def test_a_loop_closed_with_calls_in_it_leaves_its_places_to_the_next(make, collected):
+    """Those who waited there can never be woken: they are let go, and what was held is free when its holder is."""
+    layer = make()
+    kept = leave_behind(layer, 3)
+    if collected:
+        kept.clear()
+        gc.collect()
+    shot = layer.snapshot()[0]
+    assert (0 if collected else 1) == shot.in_flight
+
+    async def again():
+        task = asyncio.create_task(layer(provider)())
+        await asyncio.sleep(0)
+        kept.clear()
+        gc.collect()
+        return await asyncio.wait_for(task, 1)
+
+    assert run(again()) is not None
+    shot = layer.snapshot()[0]
+    assert 0 == shot.in_flight == shot.waiting
+
+
+def test_those_who_waited_in_a_closed_loop_fill_no_queue():
+    """A room with `max_queue` has a place again, though nobody collected the tasks that were left."""
+    layer = rate_limited(rps=100, in_flight=1, max_queue=1)
+    kept = leave_behind(layer, 2)
+    assert 1 == layer.snapshot()[0].waiting
+
+    async def again():
+        task = asyncio.create_task(layer(provider)())
+        await asyncio.sleep(0)
+        assert 1 == layer.snapshot()[0].waiting
+        kept.clear()
+        gc.collect()
+        return await asyncio.wait_for(task, 1)
+
+    assert run(again()) is not None
+
+
+def leave_behind(layer, calls):
+    """Close a loop in which one of *calls* is in flight and the others wait; return their tasks."""
+    loop = VirtualTimeLoop()
+
+    async def hang():
+        await asyncio.sleep(100)
+
+    ask = layer(hang)
+    tasks = [loop.create_task(ask()) for _ in range(calls)]
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    for task in tasks:
+        task._log_destroy_pending = False
+    return tasks
 
 
 @pytest.mark.parametrize("make", REFUSES.values(), ids=list(REFUSES))

@@ -59,6 +59,11 @@ class Waiter:
         if not self.future.done():
             self.future.set_result(None)
 
+    def bury(self) -> None:
+        """Nobody can be woken any more: its task was destroyed, or its event loop is closed."""
+        self.future = self.future.get_loop().create_future()  # cancelling the old one would call its task
+        self.future.cancel()
+
 
 Weigh: TypeAlias = Callable[[Any], float]
 """Returns what a waiter's costs, or a difference of costs, count where they are shared out; it must be linear."""
@@ -221,7 +226,7 @@ class WaitingRoom:
         if call is not None and call.run.impatient:
             raise QueueFull("no permit is free, and this attempt does not wait for one")
         if loop is not self._loop:
-            self._move_to(loop)
+            self.move_to(loop)
         waiter = Waiter(loop.create_future(), costs, call, loop.time())
         self.queue.push(waiter)
         self.occupied = True
@@ -231,15 +236,8 @@ class WaitingRoom:
             patience.add(waiter, loop, loop.time())
         try:
             taken = await waiter.future
-        except CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled() and waiter.future.result() is not None:
-                self.limiter.give(costs, loop.time())
-                if self.charges:
-                    queue: Any = self.queue
-                    queue.returned(waiter)
-            else:
-                self._left(waiter)
-            self._serve_soon()
+        except (CancelledError, GeneratorExit):
+            self._gave_up(waiter, loop.time())
             raise
         finally:
             if patience is not None:
@@ -255,11 +253,28 @@ class WaitingRoom:
         if self.occupied:
             self.serve()
 
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve *loop* from now on; who waits in one that is closed can never be woken, and is let go.
+
+        Raises:
+            RuntimeError: the one before still runs, in another thread.
+        """
+        one_loop_at_a_time(self._loop, "waiting layer")
+        self._loop = loop
+        self._timer = None
+        self._pending = False
+        self._gone = 0
+        for waiter in self.queue:
+            if not waiter.future.done() and waiter.future.get_loop().is_closed():
+                waiter.bury()
+        self.queue.sweep()
+        self.occupied = bool(self.queue)
+
     def serve(self) -> None:
         """Admit from the head of the queue as long as it fits; then set the timer for the one who is next."""
         self._pending = False
         loop = self._loop
-        if loop is None:
+        if loop is None or loop.is_closed():
             return
         queue = self.queue
         take = self.limiter.take
@@ -272,7 +287,13 @@ class WaitingRoom:
             wait = take(waiter.costs, now)
             if wait == 0.0:
                 queue.pop()
-                waiter.future.set_result(now)
+                try:
+                    waiter.future.set_result(now)
+                except RuntimeError:  # it came by another event loop, which is closed
+                    waiter.bury()
+                    waiter.out = True
+                    self._return(waiter, now)
+                    continue
                 for watcher in self.watchers:
                     watcher.granted(now - waiter.since, now)
                 continue
@@ -312,6 +333,24 @@ class WaitingRoom:
         self._timer = None
         self.serve()
 
+    def _gave_up(self, waiter: Waiter, now: float) -> None:
+        """*waiter* was cancelled, or its task destroyed; what it was granted already goes back."""
+        future = waiter.future
+        if future.done() and not future.cancelled() and future.result() is not None:
+            self._return(waiter, now)
+        else:
+            if not future.done():
+                waiter.bury()
+            self._left(waiter)
+        self._serve_soon()
+
+    def _return(self, waiter: Waiter, now: float) -> None:
+        """What *waiter* was granted goes back unused."""
+        self.limiter.give(waiter.costs, now)
+        if self.charges:
+            queue: Any = self.queue
+            queue.returned(waiter)
+
     def _left(self, waiter: Waiter) -> None:
         """*waiter* gave up; it stays in the queue as a dead one until its turn or a sweep."""
         if waiter.out:
@@ -327,16 +366,6 @@ class WaitingRoom:
 
     def _serve_soon(self) -> None:
         """Many who leave in one tick serve once."""
-        if not self._pending and self._loop is not None:
+        if not self._pending and self._loop is not None and not self._loop.is_closed():
             self._pending = True
             self._loop.call_soon(self.serve)
-
-    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Serve another event loop, after `asyncio.run` ended with callers still in the queue."""
-        one_loop_at_a_time(self._loop, "waiting layer")
-        self._loop = loop
-        self._timer = None
-        self._pending = False
-        self._gone = 0
-        self.queue.sweep()
-        self.occupied = bool(self.queue)

@@ -73,6 +73,7 @@ class _Adaptive(_State):
         if delta:
             self.adaptive.shift(delta)
         self.loop = loop
+        self.room.move_to(loop)
 
     def moved(self) -> bool:
         """Whether the limit is far from the one that was last reported."""

@@ -110,6 +110,7 @@ class LimitState:
             self.limiter.shift(delta)
             self.paused_until += delta
         self.loop = loop
+        self.room.move_to(loop)
         if self.shared is not None:
             self.shared.in_loop(loop)
 
