@@ -220,8 +220,8 @@ async def test_goodbye_frees_all_places(ask):
 
 
 def budget(ask, worker="a", **more):
-    asked = {"limits": [10.0], "spent": [0.0], "hold": [0.0], "busy": [0.0], "need": [], "ttl": 10.0, "keep": 60.0}
-    return ask("budget", worker, **(asked | {"bye": False} | more))
+    asked = {"limits": [10.0], "spent": [0.0], "told": [0.0], "hold": [0.0], "busy": [0.0], "need": []}
+    return ask("budget", worker, **(asked | {"ttl": 10.0, "keep": 60.0, "bye": False} | more))
 
 
 async def test_an_allowance_is_a_slice_of_what_is_left(ask):
@@ -242,6 +242,21 @@ async def test_what_was_spent_is_gone_and_the_rest_of_an_allowance_comes_back(as
     assert [8.0] == (await budget(ask, "b", need=[8.0]))["granted"]
 
 
+async def test_what_was_spent_is_counted_once_however_often_it_is_told(ask):
+    """A worker that got no answer tells it again, and a question may arrive after the one that followed it."""
+    await budget(ask, spent=[2.0], hold=[1.0])
+    assert [2.0] == (await budget(ask, spent=[2.0], hold=[1.0]))["spent"]
+    assert [5.0] == (await budget(ask, spent=[5.0], told=[2.0]))["spent"]
+    assert [5.0] == (await budget(ask, spent=[3.0], told=[2.0]))["spent"]
+    assert [6.0] == (await budget(ask, "b", spent=[1.0]))["spent"]
+
+
+async def test_a_worker_that_comes_back_has_its_past_counted_already(ask):
+    """What an answer confirmed is not counted anew when its lease was over meanwhile, or it said goodbye."""
+    await budget(ask, spent=[2.0], bye=True)
+    assert [5.0] == (await budget(ask, spent=[5.0], told=[2.0]))["spent"]
+
+
 async def test_a_dead_workers_calls_count_as_spent_and_its_allowance_is_free(ask):
     """They may have been billed."""
     await budget(ask, hold=[6.0], busy=[1.0], ttl=0.3)
@@ -252,7 +267,7 @@ async def test_a_dead_workers_calls_count_as_spent_and_its_allowance_is_free(ask
 
 async def test_several_amounts_are_leased_together_or_not_at_all(ask):
     """And the answer says which of them is short."""
-    two = {"limits": [10.0, 100.0], "spent": [0.0, 0.0], "hold": [0.0, 0.0], "busy": [0.0, 0.0]}
+    two = {"limits": [10.0, 100.0], "spent": [0.0, 0.0], "told": [0.0, 0.0], "hold": [0.0, 0.0], "busy": [0.0, 0.0]}
     refused = await budget(ask, need=[1.0, 101.0], **two)
     assert (False, 1, [0.0, 0.0]) == (bool(refused["granted"]), refused["short"], refused["leased"])
 

@@ -111,6 +111,62 @@ async def test_a_budget_goes_by_its_policy_while_the_store_is_away(server, away,
         await store.aclose()
 
 
+async def spent_of(server, limit=1_000):
+    """Return what a worker that comes afresh hears to be spent."""
+    async with MemoryStore(server) as store:
+        layer = budgeted(tokens=limit, count=lambda call: 1, store=store)
+        await layer(ScriptedProvider(completion(prompt_tokens=0, completion_tokens=0)))()
+        return layer.snapshot()[0].spent["tokens"]
+
+
+async def test_what_a_cancelled_caller_told_is_told_once():
+    """It leaves while the answer is on its way; the slice that comes is there for the next one."""
+    server = MemoryServer("100ms")
+    provider = ScriptedProvider(completion(prompt_tokens=200, completion_tokens=0), latency=0.2)
+    layer = budgeted(tokens=1_000, count=lambda call: 200, store=MemoryStore(server))
+    ask = layer(provider)
+    await ask()
+    leaving = asyncio.create_task(ask())
+    await asyncio.sleep(0.07)
+    leaving.cancel()
+    await asyncio.sleep(0.05)
+    assert (0, 1) == (layer.snapshot()[0].in_flight, len(provider.calls))
+    began = asyncio.get_running_loop().time()
+    await ask()
+    assert 0.2 == pytest.approx(asyncio.get_running_loop().time() - began)
+    await asyncio.sleep(5)
+    assert 400 == await spent_of(server)
+
+
+async def test_a_caller_that_leaves_in_line_asks_nothing():
+    """Nor does it keep those behind it from asking."""
+    server = MemoryServer("100ms")
+    layer = budgeted(tokens=1_000, count=lambda call: 200, store=MemoryStore(server))
+    ask = layer(ScriptedProvider(completion(prompt_tokens=200, completion_tokens=0)))
+    first, second, third = (asyncio.create_task(ask()) for _ in range(3))
+    await asyncio.sleep(0.05)
+    second.cancel()
+    await asyncio.gather(first, third)
+    await asyncio.sleep(5)
+    assert 400 == await spent_of(server)
+
+
+async def test_what_was_told_and_not_answered_in_time_is_counted_once():
+    """The store takes up what it was told, and its answer comes too late."""
+    server = MemoryServer("100ms")
+    store = MemoryStore(server, timeout="500ms")
+    ask = budgeted(tokens=1_000, count=lambda call: 200, store=store)(
+        ScriptedProvider(completion(prompt_tokens=200, completion_tokens=0), latency=0.2)
+    )
+    await ask()
+    server.latency = 0.8  # half a second is over when the question has arrived, and the answer has not
+    await asyncio.sleep(1.0)
+    server.latency = 0.1
+    await ask()
+    await asyncio.sleep(5)
+    assert 400 == await spent_of(server)
+
+
 # ------------------------------------------------------------------ circuits
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.rates import EPSILON
@@ -54,29 +56,46 @@ class SharedBudget(Feeder):
         self.in_loop(loop)
         self._used_at = loop.time()
         self.kick()
-        assert self._lock is not None
-        async with self._lock:  # what a question says it holds must be so when it arrives
-            short = self.allowance.reserve(costs)
-            if short is None:
-                return None
-            self.line = self.store.line(loop)
-            spare = self.allowance.spare()
-            need = [max(0.0, cost - have) for cost, have in zip(costs, spare, strict=True)]
-            try:
-                answer = await self._exchange(need)
-            except StoreAwayError:
-                self._stand_in(need)
-                return self.allowance.reserve(costs)
-            self.allowance.grant(answer["granted"] or [0.0 for _ in costs])
-            short = self.allowance.reserve(costs)
-            return short if short is None or answer["short"] < 0 else int(answer["short"])
+        lock = self._lock
+        assert lock is not None
+        await lock.acquire()  # what a question says it holds must be so when it arrives
+        if self.allowance.reserve(costs) is None:  # the slice of somebody before is enough
+            lock.release()
+            return None
+        asking = loop.create_task(self._further(costs, loop))  # its answer is for all, whatever becomes of the caller
+        asking.add_done_callback(lambda _: lock.release())
+        try:
+            return await asyncio.shield(asking)
+        except CancelledError:
+            asking.add_done_callback(partial(self._unused, costs))
+            raise
+
+    async def _further(self, costs: Sequence[float], loop: asyncio.AbstractEventLoop) -> int | None:
+        """Ask for a further slice and reserve *costs*; nobody else may ask at the same time."""
+        allowance = self.allowance
+        self.line = self.store.line(loop)
+        need = [max(0.0, cost - have) for cost, have in zip(costs, allowance.spare(), strict=True)]
+        try:
+            answer = await self._exchange(need)
+        except StoreAwayError:
+            self._stand_in(need)
+            return allowance.reserve(costs)
+        allowance.grant(answer["granted"] or [0.0 for _ in costs])
+        short = allowance.reserve(costs)
+        return short if short is None or answer["short"] < 0 else int(answer["short"])
+
+    def _unused(self, costs: Sequence[float], asking: asyncio.Task[int | None]) -> None:
+        """Take back what was reserved for a caller that has left."""
+        if not asking.cancelled() and asking.exception() is None and asking.result() is None:
+            self.allowance.settle(costs, [0.0 for _ in costs])
 
     async def _exchange(self, need: Sequence[float], *, hold: bool = True, bye: bool = False) -> dict[str, Any]:
         allowance = self.allowance
         told = list(allowance.spent)
         question = {
             "limits": list(allowance.whole),
-            "spent": allowance.untold(),
+            "spent": told,
+            "told": list(allowance.told),
             "hold": allowance.held() if hold else list(allowance.reserved),
             "busy": list(allowance.reserved),
             "need": list(need),
@@ -119,10 +138,14 @@ class SharedBudget(Feeder):
         assert self._lock is not None
         async with self._lock:
             allowance = self.allowance
-            back = allowance.spare()
-            if self.line is not None and not self.line.away:
-                allowance.grant([-amount for amount in back])
-                await self._exchange([], bye=not allowance.in_flight)
+            if self.line is None or self.line.away:
+                return
+            if any(
+                allowance.untold()
+            ):  # by itself: of a worker that is gone the store no longer knows what it has heard
+                await self._exchange([])
+            allowance.grant([-amount for amount in allowance.spare()])
+            await self._exchange([], bye=not allowance.in_flight)
 
     def kick(self) -> None:
         """Report now and then, from now on."""

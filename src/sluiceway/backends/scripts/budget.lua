@@ -1,5 +1,5 @@
 -- A budget that many processes share. algorithms/budget_book.py tells what it does and does the same.
--- KEYS: when leases end; leases ("id:i"); of them under way ("id:i"); what is spent.
+-- KEYS: when leases end; leases ("id:i"); of them under way ("id:i"), and heard to be spent ("id:hi"); what is spent.
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -17,7 +17,10 @@ redis.call('HSET', spents, 'told', text(now))
 
 local function forget(name)
   redis.call('ZREM', ends, name)
-  for i = 1, n do redis.call('HDEL', leases, name .. ':' .. i); redis.call('HDEL', busys, name .. ':' .. i) end
+  for i = 1, n do
+    redis.call('HDEL', leases, name .. ':' .. i)
+    redis.call('HDEL', busys, name .. ':' .. i, name .. ':h' .. i)
+  end
 end
 
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', text(now))) do
@@ -28,7 +31,11 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', text(now))) do
 end
 local spent = {}
 for i = 1, n do
-  spent[i] = tonumber(redis.call('HINCRBYFLOAT', spents, 's' .. i, text(ask.spent[i])))
+  local field = ask.id .. ':h' .. i
+  local before = tonumber(redis.call('HGET', busys, field) or nil) or ask.told[i]
+  local heard = math.max(before, ask.spent[i])
+  spent[i] = tonumber(redis.call('HINCRBYFLOAT', spents, 's' .. i, text(heard - before)))
+  redis.call('HSET', busys, field, text(heard))
   redis.call('HSET', leases, ask.id .. ':' .. i, text(ask.hold[i]))
   redis.call('HSET', busys, ask.id .. ':' .. i, text(ask.busy[i]))
 end
