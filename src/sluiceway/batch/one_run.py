@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sluiceway.batch.apart import require_apart
 from sluiceway.batch.errors import BatchError
 from sluiceway.batch.ids import KnownIds
 from sluiceway.batch.keeping import Keeper
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """One run from its lock to its last line; `run` and `retry_dead` make one."""
+    """One run from its lock to its last line; `run` and `retry_dead` make one.
+
+    Raises:
+        BatchError: it would write into what it reads.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class Batch:
         on_alert: Callable[[ErrorRateHigh], None] | None,
         watch: Any,
     ) -> None:
+        require_apart(paths, source)
         self._target = target
         self._source = source
         self._paths = paths

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.batch.answers import output_of
+from sluiceway.batch.apart import require_apart
 from sluiceway.batch.batch_api.driving import Driver
 from sluiceway.batch.batch_api.provider import BatchApi
 from sluiceway.batch.batch_api.rows_to_ask import RowsToAsk
@@ -123,6 +124,7 @@ class _Run:
     def __init__(
         self, target: Model, source: Source, paths: Paths, price: Pricing, limits: PartLimits, *, full: bool
     ) -> None:
+        require_apart(paths, source)
         self._target, self._source, self._paths = target, source, paths
         self._price, self._limits, self._full = price, limits, full
         self._store = PartStore.beside(paths.results)
