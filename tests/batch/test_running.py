@@ -178,14 +178,14 @@ async def test_bad_rows_are_dead_letters_with_their_line(tmp_path, out):
         b'{"id": "a", "prompt": "x"}',
         b"{",
         b'{"prompt": "\xff"}',
-        b'{"text": 1}',
+        b'{"id": "b", "text": 1}',
         b'{"id": "a", "prompt": "y"}',
-        b'"z"',
+        b'{"id": "c", "prompt": "z"}',
     ]
     source.write_bytes(b"\n".join(rows))
     provider = Provider()
     outcome = await run(provider.ask, source, out, pipeline=PLAIN, template="{prompt}")
-    assert {"a": "answer to x", 5: "answer to z"} == answers(out)
+    assert {"a": "answer to x", "c": "answer to z"} == answers(out)
     assert [("not JSON", 2), ("not UTF-8", 3), ("missing column", 4), ("duplicate id", 5)] == [
         (letter.error.type, letter.line) for letter in letters(out)
     ]

@@ -33,6 +33,7 @@ def manifest_for(paths: Paths, source: Source, settings: Mapping[str, Any], *, r
     if resume is False:
         move_aside(paths)
     before = Manifest.read(paths.manifest)
+    settings = {**settings, "id_column": source.id_column}
     try:
         found = source.fingerprint(None if before is None else before.source)
     except OSError as error:

@@ -77,7 +77,7 @@ async def run(
         system: for a model, what stands before every prompt as the system's message.
         endpoint: for a model, where prompts go: `"chat"`, `"responses"` or `"embeddings"`.
         format: of the file, where its name does not tell.
-        id_column: which column is a row's id; without one it is the row's number from 0.
+        id_column: which column is a row's id; in a source without any ids it is the row's number from 0.
         max_row: bytes of the longest row of a file that is read; a longer one is a dead letter.
         resume: None to go on if source and settings are those of before; True in any case; False to begin anew, the
             files of before being moved aside.

@@ -22,7 +22,14 @@ ROWS = [{"id": f"r{i}", "prompt": f"p{i}"} for i in range(60)]
 EXPECTED = sorted((f"r{i}", f"of p{i}") for i in range(60))
 PACKS = packed(ROWS)
 TWINS = packed(
-    [{"id": "a", "prompt": "p0"}, {"id": "b", "prompt": "p1"}, {"id": "a", "prompt": "p2"}, {"id": "c"}, "p4"], size=2
+    [
+        {"id": "a", "prompt": "p0"},
+        {"id": "b", "prompt": "p1"},
+        {"id": "a", "prompt": "p2"},
+        {"id": "c"},
+        {"id": "d", "prompt": "p4"},
+    ],
+    size=2,
 )
 
 
@@ -96,7 +103,7 @@ async def test_a_second_row_with_an_id_is_a_dead_letter_wherever_it_comes(tmp_pa
     assert [(2, "duplicate id")] == fleet.letters()
     await fleet.run(TWINS, at_a_time=1)
     assert [(2, "duplicate id")] == fleet.letters()
-    assert ["4", "a", "b", "c"] == [id_ for id_, _ in fleet.answers()]
+    assert ["a", "b", "c", "d"] == [id_ for id_, _ in fleet.answers()]
     await fleet.close()
 
 

@@ -30,11 +30,11 @@ def values(rows):
 
 
 async def test_jsonl(tmp_path):
-    """Objects and strings; empty lines are no rows, but lines; ids are given, custom, or the row's number."""
+    """Objects and strings; empty lines are no rows, but lines; without ids it is the row's number."""
     path = tmp_path / "p.jsonl"
-    path.write_text('\ufeff{"id": "a", "prompt": "x"}\n\n"y"\n{"custom_id": 7}\r\n{"id": ""}')
+    path.write_text('\ufeff{"prompt": "x"}\n\n"y"\n{"custom_id": null}\r\n{"id": ""}')
     rows = await read(path)
-    assert [("a", {"id": "a", "prompt": "x"}), (1, "y"), (7, {"custom_id": 7}), (3, {"id": ""})] == values(rows)
+    assert [(0, {"prompt": "x"}), (1, "y"), (2, {"custom_id": None}), (3, {"id": ""})] == values(rows)
     assert [1, 3, 4, 5] == [row.line for row in rows]
     assert [0, 1, 2, 3] == [row.index for row in rows]
 
@@ -79,11 +79,11 @@ async def test_a_row_of_20_mb_is_a_row(tmp_path):
 async def test_csv(tmp_path):
     """Columns by their names, fields over several lines, and the line where each row begins."""
     path = tmp_path / "p.csv"
-    path.write_text('\ufeffid,prompt\na,"two\nlines"\n\nb,"quo""ted"\nc\n,last\n')
+    path.write_text('\ufeffid,prompt\na,"two\nlines"\n\nb,"quo""ted"\nc\nd,last\n')
     rows = await read(path)
     assert [("a", {"id": "a", "prompt": "two\nlines"}), ("b", {"id": "b", "prompt": 'quo"ted'})] == values(rows[:2])
     assert "wrong columns" == rows[2].problem.kind
-    assert (3, {"id": "", "prompt": "last"}) == (rows[3].id, rows[3].value)
+    assert ("d", {"id": "d", "prompt": "last"}) == (rows[3].id, rows[3].value)
     assert 2 == rows[0].line
 
 

@@ -9,7 +9,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BadRow
-from sluiceway.batch.sources.row import Row, Unread, row_of
+from sluiceway.batch.sources.naming import Naming, names_of, own_id
+from sluiceway.batch.sources.row import Row, Unread
 from sluiceway.batch.sources.source import SourceFailed
 
 if TYPE_CHECKING:
@@ -75,18 +76,17 @@ async def _next(chunks: Any) -> Any:
 
 def pack_of(values: Sequence[Mapping[str, Any]], id_column: str) -> Pack:
     """Return the rows of a table that nobody has counted: each must have an id, whose hash stands for its place."""
-    rows = tuple(_row(value, id_column) for value in values)
+    names = names_of(id_column)
+    rows = tuple(_row(value, names) for value in values)
     return Pack(_hash("\0".join(str(row.index) for row in rows)), rows)
 
 
-def _row(value: Mapping[str, Any], id_column: str) -> Row | Unread:
-    id_ = value.get(id_column)
+def _row(value: Mapping[str, Any], names: Sequence[str]) -> Row | Unread:
+    id_ = own_id(value, names)
     if id_ is None:
-        id_ = value.get("custom_id")
-    if id_ is None or id_ == "":
-        problem = BadRow("no id", f"a row of a dataset needs an id in its column {id_column!r}: it has no number")
+        problem = BadRow("no id", f"a row of a dataset needs an id in its column {names[0]!r}: it has no number")
         return Unread(_hash(repr(value)), None, problem, repr(value)[:1000])
-    return row_of(value, _hash(str(id_)), None, id_column)
+    return Naming(names[0], names).row(value, _hash(str(id_)), None)
 
 
 def _hash(text: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluiceway.backends.ray.packs import pack_of, packs_of
 from sluiceway.batch.sources import open_source
+from sluiceway.batch.sources.naming import require_column
 from sluiceway.batch.sources.source import Source
 
 if TYPE_CHECKING:
@@ -50,11 +51,17 @@ class Reading:
 
 
 class Rows(Source):
-    """A dataset of Ray Data, as far as a driver looks at it: nothing tells it from another but its columns."""
+    """A dataset of Ray Data, as far as a driver looks at it: nothing tells it from another but its columns.
 
-    def __init__(self, dataset: Any) -> None:
+    Raises:
+        BatchError: it has no such column of ids.
+    """
+
+    def __init__(self, dataset: Any, id_column: str) -> None:
         self.name = "a dataset"
+        self.id_column: str = id_column
         self._columns = list(dataset.columns() or ())
+        require_column(self.name, id_column, self._columns)
 
     def fingerprint(self, before: Mapping[str, Any] | None = None) -> Mapping[str, Any]:  # noqa: ARG002 - see `Source`
         """Return what little there is."""

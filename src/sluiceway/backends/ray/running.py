@@ -136,7 +136,7 @@ async def run(
     work = Work(ask, pipeline, template, argument, model_only, checked, name, prices, store)
     reading = Reading(local(source), format, id_column, max_row, _whole("pack", pack))
     _check_sendable(ask)
-    opened = Rows(source) if is_dataset(source) else reading.open()
+    opened = Rows(source, id_column) if is_dataset(source) else reading.open()
     try:
         target = work.target(MemoryStore())
         _warn_of_what_is_not_shared(target.function, actors)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.batch.errors import BadRow, BatchError
 from sluiceway.batch.sources.files import File
 from sluiceway.batch.sources.lines import SHOWN
-from sluiceway.batch.sources.row import Unread, row_of
+from sluiceway.batch.sources.naming import Naming
+from sluiceway.batch.sources.row import Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from sluiceway.batch.sources.row import Row
 
@@ -30,6 +31,15 @@ class Delimited(File):
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         self._pending = 0
 
+    def columns(self) -> Sequence[str] | None:
+        """Return those of its header; None if that cannot be read, which the reading will tell."""
+        with Path(self.name).open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+            lines = iter(lambda: file.readline(self._longest), "")
+            try:
+                return next(csv.reader(lines, delimiter=self._delimiter), ())
+            except csv.Error:
+                return None
+
     def counted(self, lines: int) -> None:
         """Know no total: a quoted field may span lines."""
 
@@ -42,13 +52,14 @@ class Delimited(File):
             return
         if len(set(names)) < len(names):
             raise BatchError(f"{self.name}: two columns of the header have one name")
+        naming = Naming(self.id_column, names)
         line = records.line_num
         for index, cells in enumerate(record for record in records if record):
             size, self._pending = self._pending, 0
             value = dict(zip(names, cells, strict=False))
             try:
                 _check(names, cells)
-                yield row_of(value, index, line + 1, self._id_column, size)
+                yield naming.row(value, index, line + 1, size)
             except BadRow as problem:
                 text = self._delimiter.join(cells)[:SHOWN].encode(errors="surrogateescape")
                 yield Unread(index, line + 1, problem, text.decode(errors="backslashreplace"), size)

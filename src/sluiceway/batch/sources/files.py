@@ -9,11 +9,13 @@ import stat
 from abc import abstractmethod
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from sluiceway.batch.errors import BatchError
 from sluiceway.batch.sources.counting import RowCount
+from sluiceway.batch.sources.naming import ID_COLUMN, require_column
 from sluiceway.batch.sources.source import Source, SourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sluiceway.batch.sources.row import Row, Unread
@@ -44,7 +46,7 @@ class File(Source):
 
     def __init__(self, path: Path, id_column: str, longest: int) -> None:
         self.name = str(path)
-        self._id_column = id_column
+        self.id_column: str = id_column
         self._longest = longest
         self.file: IO[bytes] = path.open("rb")
         status = os.fstat(self.file.fileno())
@@ -75,6 +77,26 @@ class File(Source):
         self._hash = hashed.hexdigest()
         self.counted(count.rows)
         return {"kind": self.kind, "path": self.name, "bytes": self._size, "sha256": self._hash}
+
+    def columns(self) -> Sequence[str] | None:
+        """Return which columns every row has, if the file says so at its beginning; None if it does not."""
+        return None
+
+    def require_id_column(self) -> None:
+        """Refuse a column of ids that the file cannot have; it is closed then.
+
+        Raises:
+            BatchError: no row has it.
+        """
+        if self.id_column == ID_COLUMN or self._size is None:
+            return
+        columns = self.columns()
+        if columns is not None:
+            try:
+                require_column(self.name, self.id_column, columns)
+            except BatchError:
+                self.close()
+                raise
 
     def counted(self, lines: int) -> None:
         """Take note of how many lines of the file are not empty."""

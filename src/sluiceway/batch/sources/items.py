@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.batch.sources.row import row_of
+from sluiceway.batch.sources.naming import Naming
 from sluiceway.batch.sources.source import Source, SourceFailed
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Items(Source):
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any], id_column: str) -> None:
         self._items = items
-        self._id_column = id_column
+        self.id_column: str = id_column
         self.name = type(items).__name__
         self.total = len(items) if isinstance(items, Sized) else None
 
@@ -36,15 +36,15 @@ class Items(Source):
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the items one by one, so that none is taken before it is wanted."""
         index = 0
-        items = self._items
+        items, naming = self._items, Naming(self.id_column)
         try:
             if isinstance(items, AsyncIterable):
                 async for item in items:
-                    yield (row_of(item, index, None, self._id_column),)
+                    yield (naming.row(item, index, None),)
                     index += 1
             else:
                 for item in items:
-                    yield (row_of(item, index, None, self._id_column),)
+                    yield (naming.row(item, index, None),)
                     index += 1
         except Exception as error:
             raise SourceFailed(f"the source failed after {index:,} rows") from error

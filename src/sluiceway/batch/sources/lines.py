@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BadRow
 from sluiceway.batch.sources.files import File
-from sluiceway.batch.sources.row import Unread, row_of
+from sluiceway.batch.sources.naming import Naming
+from sluiceway.batch.sources.row import Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sluiceway.batch.sources.row import Row
 
@@ -26,13 +27,14 @@ class JsonLines(File):
     def rows(self) -> Iterator[Row | Unread]:
         """Yield each line as a row; one that is no JSON, no UTF-8 or too long as unreadable."""
         index = 0
+        naming = Naming(self.id_column)
         for number, line, length in self.lines():
             if number == 1:
                 line = line.removeprefix(_BOM)  # noqa: PLW2901 - the same line, without its mark
             if not line.strip():
                 continue
             try:
-                yield row_of(self._parsed(line, length), index, number, self._id_column, length)
+                yield naming.row(self._parsed(line, length), index, number, length)
             except BadRow as problem:
                 yield Unread(index, number, problem, beginning(line), length)
             index += 1
@@ -59,9 +61,14 @@ class TextLines(File):
 
     kind = "text"
 
+    def columns(self) -> Sequence[str]:
+        """Return the only one."""
+        return ("prompt",)
+
     def rows(self) -> Iterator[Row | Unread]:
         """Yield each line as a row with the column `prompt`."""
         index = 0
+        naming = Naming(self.id_column, self.columns())
         for number, line, length in self.lines():
             if number == 1:
                 line = line.removeprefix(_BOM)  # noqa: PLW2901 - the same line, without its mark
@@ -69,7 +76,7 @@ class TextLines(File):
                 continue
             try:
                 check(length, self._longest)
-                yield row_of({"prompt": _text(line)}, index, number, self._id_column, length)
+                yield naming.row({"prompt": _text(line)}, index, number, length)
             except BadRow as problem:
                 yield Unread(index, number, problem, beginning(line), length)
             index += 1

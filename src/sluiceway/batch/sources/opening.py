@@ -46,7 +46,7 @@ def open_source(
     Raises:
         TypeError: *source* is none of these.
         ValueError: the format is unknown.
-        BatchError: the file cannot be opened.
+        BatchError: the file cannot be opened, or has no such column of ids.
         MissingExtra: a Parquet file, and pyarrow is not installed.
     """
     if isinstance(source, Source):
@@ -59,9 +59,11 @@ def open_source(
         path = Path(source)
         kind = format or _BY_SUFFIX.get(path.suffix.lower(), "jsonl")
         try:
-            return FORMATS[kind](path, id_column, max_row)
+            opened = FORMATS[kind](path, id_column, max_row)
         except OSError as error:
             raise BatchError(f"the source {path} cannot be read: {error.strerror or error}") from error
+        opened.require_id_column()
+        return opened
     if isinstance(source, bytes) or not isinstance(source, (Iterable, AsyncIterable)):
         raise TypeError(f"source must be a path, an iterable or an async iterable, not one {type(source).__name__}")
     return Items(source, id_column)

@@ -6,11 +6,11 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from sluiceway.batch.sources.files import File
-from sluiceway.batch.sources.row import row_of
+from sluiceway.batch.sources.naming import Naming
 from sluiceway.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sluiceway.batch.sources.row import Row, Unread
@@ -33,6 +33,15 @@ class Parquet(File):
             raise MissingExtra(f"reading {path}", "parquet")
         super().__init__(path, id_column, longest)
 
+    def columns(self) -> Sequence[str] | None:
+        """Return those of its schema; None of a file that is no Parquet, which the reading will tell."""
+        import pyarrow.parquet  # noqa: PLC0415 - an extra
+
+        try:
+            return list(pyarrow.parquet.read_schema(self.file).names)
+        except pyarrow.ArrowInvalid:
+            return None
+
     def counted(self, lines: int) -> None:
         """Know no total from lines: a Parquet file has none."""
 
@@ -42,11 +51,12 @@ class Parquet(File):
 
         table = pyarrow.parquet.ParquetFile(self.file)
         self.total = table.metadata.num_rows
+        naming = Naming(self.id_column, table.schema_arrow.names)
         index = 0
         for batch in table.iter_batches(batch_size=_BATCH):
             size = batch.nbytes // max(1, batch.num_rows)
             for value in batch.to_pylist():
-                yield row_of(value, index, None, self._id_column, size)
+                yield naming.row(value, index, None, size)
                 index += 1
             self.went(index / self.total)
         self.went(1.0)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.batch.errors import BadRow
-from sluiceway.batch.rows import is_id
-
 if TYPE_CHECKING:
+    from sluiceway.batch.errors import BadRow
     from sluiceway.batch.rows import Id
 
 
@@ -41,21 +38,3 @@ class Unread:
     problem: BadRow
     text: str | None = field(default=None, repr=False)
     size: int = 0
-
-
-def row_of(value: Any, index: int, line: int | None, id_column: str, size: int = 0) -> Row | Unread:
-    """Return *value* as a row; unreadable if its id can be none.
-
-    The id is the column *id_column*, else `custom_id`, as requests for OpenAI's Batch API have it, else the index.
-    """
-    id_: Any = None
-    if isinstance(value, Mapping):
-        id_ = value.get(id_column)
-        if id_ is None:
-            id_ = value.get("custom_id")
-    if id_ is None or id_ == "":
-        id_ = index
-    elif not is_id(id_):
-        problem = BadRow("bad id", f"the id must be a str or an int, not a {type(id_).__name__}")
-        return Unread(index, line, problem, size=size)
-    return Row(id_, index, line, value, size)

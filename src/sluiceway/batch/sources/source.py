@@ -19,10 +19,12 @@ class Source(ABC):
     Attributes:
         name: for people.
         total: how many rows there are, about; None if that is known only at the end.
+        id_column: which column is a row's id; None if the source itself sees to that.
     """
 
     name: str
     total: int | None = None
+    id_column: str | None = None
 
     @abstractmethod
     def fingerprint(self, before: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
