@@ -30,8 +30,7 @@ def sluiceway(command):
     """Run a command in a shell and return its exit code and what it said on standard error."""
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -m sluiceway {command}; exit ${{PIPESTATUS[0]}}'],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

@@ -32,6 +32,23 @@ def test_what_no_other_row_could_survive_stops_the_batch(error, kind):
     assert kind == stop.kind
 
 
+def over_budget(**numbers):
+    return BudgetExceeded("too little is left", layer="budgeted", unit="usd", limit=1.0, **numbers)
+
+
+def test_what_is_reserved_is_waited_for_and_what_is_spent_ends_the_batch():
+    """Calls in flight take less than they may: the batch ended with 0.004 dollars of one spent."""
+    assert Wait("budget reserved", 1.0) == verdict(over_budget(cost=0.04, spent=0.0, reserved=0.97))
+    assert isinstance(verdict(over_budget(cost=0.04, spent=0.97, reserved=0.02)), Stop)
+    assert isinstance(verdict(over_budget(cost=1.04, spent=0.0, reserved=0.9)), Stop)
+
+
+def test_an_unknown_price_is_no_matter_of_a_larger_budget():
+    """The error says what is to be done."""
+    stop = verdict(BudgetExceeded("nobody knows the price", cost=float("nan"), limit=1.0, reserved=0.5))
+    assert "nobody knows the price; then run the same command again" == stop.message
+
+
 @pytest.mark.parametrize(
     "error",
     [lambda: openai_error(400), lambda: openai_error(404), lambda: KeyError("mine"), lambda: CostTooLarge("big")],

@@ -17,8 +17,9 @@ from sluiceway.batch.keeping import CannotWrite
 from sluiceway.batch.progress import Progress
 from sluiceway.batch.sources.row import Row, Unread
 from sluiceway.batch.sources.source import SourceFailed
+from sluiceway.batch.turns import Turns
 from sluiceway.batch.under_way import NOTHING, UnderWay
-from sluiceway.batch.verdicts import REFUSED, Dead, ErrorRate, Stop, Wait, Weather, judge
+from sluiceway.batch.verdicts import REFUSED, RESERVED, Dead, ErrorRate, Stop, Wait, Weather, judge
 from sluiceway.errors import Rejected
 from sluiceway.gathering import ended
 from sluiceway.single_result import refuse_stream
@@ -70,6 +71,7 @@ class Runner:
         self._rng = Random()
         self._under_way: set[UnderWay] = set()
         self._room = asyncio.Event()
+        self._turns = Turns()
         self._calm = asyncio.Event()
         self._calm.set()
         self._waiting: Counter[str] = Counter()
@@ -214,6 +216,7 @@ class Runner:
     def _over(self, entry: UnderWay, task: asyncio.Task[None]) -> None:
         self._under_way.discard(entry)
         self._room.set()
+        self._turns.one_is_over()
         self.pending += not entry.settled
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -301,6 +304,8 @@ class Runner:
                 if verdict.reason != REFUSED:
                     self._lose_patience(now())
                     left = min(left, self._weather.until - now())
+                if verdict.reason == RESERVED:
+                    return await self._turns.wait(left)
                 await asyncio.sleep(left)
         finally:
             self._weigh(verdict.reason, -1)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 REFUSED: Final = "refused"
 """Why a row waits that a layer refused, but for an open circuit: it need not be the provider's doing."""
 
+RESERVED: Final = "budget reserved"
+"""Why a row waits for others that are in flight: what they take less than they may is left of the budget for it."""
+
 _BASE: Final = 1.0  # seconds
 _CAP: Final = 30.0
 _SPREAD: Final = 0.1
@@ -119,7 +122,8 @@ def judge(
 
     Refusals of our layers (an open circuit, a full queue) cost no attempt, and the row waits as long as they say. What
     can be repeated and still has attempts met the retry budget: it waits. So it does in an outage, however many
-    attempts it has had. Waits for lack of a better number are ``U(1/2, 1) * min(30, 2**waits)`` seconds.
+    attempts it has had. A budget ends the batch when what is spent leaves too little, not when what is reserved does.
+    Waits for lack of a better number are ``U(1/2, 1) * min(30, 2**waits)`` seconds.
 
     Args:
         error: the row's error.
@@ -134,7 +138,7 @@ def judge(
     if isinstance(error, CostTooLarge):
         return Dead()
     if isinstance(error, BudgetExceeded):
-        return Stop("budget", f"{error}: raise the budget, then run the same command again")
+        return _over_budget(error, _longest(waits))
     found = classify(error)
     if found.fault is Fault.QUOTA:
         return Stop("quota", _NO_MONEY.format(code=found.code or found.status))
@@ -153,9 +157,20 @@ def judge(
         asked = found.retry_after if found.retry_after is not None else _BASE
         reason = "circuit open" if isinstance(error, CircuitOpen) else REFUSED
         return Wait(reason, asked * (1 + _SPREAD * rng.random()))
-    longest = min(_CAP, _BASE * 2.0 ** min(waits, _DOUBLINGS))
-    seconds = max(found.retry_after or 0.0, longest * (0.5 + rng.random() / 2))
+    seconds = max(found.retry_after or 0.0, _longest(waits) * (0.5 + rng.random() / 2))
     return Wait("provider down" if weather.outage else "retry budget", seconds)
+
+
+def _longest(waits: int) -> float:
+    return min(_CAP, _BASE * 2.0 ** min(waits, _DOUBLINGS))
+
+
+def _over_budget(error: BudgetExceeded, longest: float) -> Stop | Wait:
+    if math.isnan(error.cost):  # nobody knows the price, whatever the budget
+        return Stop("budget", f"{error}; then run the same command again")
+    if error.reserved > 0 and error.cost <= error.limit - error.spent:
+        return Wait(RESERVED, longest)
+    return Stop("budget", f"{error}: raise the budget, then run the same command again")
 
 
 class ErrorRate:
