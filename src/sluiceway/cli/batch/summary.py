@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sluiceway.batch.outcome import ALERTED, DONE
 from sluiceway.cli.streams import tell
+from sluiceway.money import dollars
 
 if TYPE_CHECKING:
     from sluiceway.batch import BatchRun
@@ -23,7 +24,7 @@ def summary(outcome: BatchRun) -> str:
     if outcome.pending:
         lines.append(f"{outcome.pending:,} were begun and are pending")
     tokens = stats.tokens
-    money = "cost unknown" if stats.cost is None else f"${stats.cost:,.4f} at list prices"
+    money = "cost unknown" if stats.cost is None else f"{dollars(stats.cost)} at list prices"
     lines.append(f"{stats.attempts:,} attempts, {tokens.input:,} tokens in, {tokens.output:,} out, {money}")
     if outcome.alerts:
         lines.append("the error rate of the last minute was too high for a while")

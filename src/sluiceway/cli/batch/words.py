@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sluiceway.money import dollars
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -87,7 +89,7 @@ def cost(now: Progress) -> str:
     spent, expected = now.stats.cost, now.expected_cost
     if not spent:
         return ""
-    return f"${spent:,.4f}" + ("" if expected is None else f" of about ${expected:,.4f}")
+    return dollars(spent) + ("" if expected is None else f" of about {dollars(expected)}")
 
 
 def counts(things: object) -> str:

@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from sluiceway.money import dollars
+
 from .holding import said
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def _call(call: Mapping[str, Any]) -> Iterator[Line]:
         seconds(call["latency"]["p95"]),
         f"{call['requests_per_minute']:,.0f}",
         f"{call['tokens_per_minute']:,.0f}",
-        "unknown" if call["cost"] is None else f"${call['cost']:.4f}",
+        "unknown" if call["cost"] is None else dollars(call["cost"]),
     )
     yield Line(_row(call["name"], cells), "bad" if rate is not None and rate > 0.05 else "call")
     for layer in call["layers"]:
