@@ -40,6 +40,32 @@ async def ask(prompt):
     return prompt
 
 
+def test_each_endpoint_gets_the_parameters_that_it_has():
+    """Responses call the bound of an answer by another name, embeddings have neither words nor a temperature."""
+    client = Client()
+    client.responses = client.embeddings
+    model = Model("m", None, None, client=client, parameters={"max_tokens": 7, "temperature": 0, "user": "u"})
+    assert {"max_tokens": 7, "temperature": 0, "user": "u"}.items() <= sent(model, "chat").items()
+    assert {"model": "m", "input": "x", "max_output_tokens": 7, "temperature": 0, "user": "u"} == sent(
+        model, "responses"
+    )
+    assert {"model": "m", "input": "x", "user": "u"} == sent(model, "embeddings")
+
+
+def sent(model, endpoint):
+    """Return what is sent for a prompt, what the client's functions do not know as if they did."""
+    model._endpoint = endpoint
+    _, body = model.prepare("x")
+    extra = body.pop("extra_body", {})
+    return {**body, **extra}
+
+
+def test_what_embeddings_do_not_take_is_refused():
+    """Rather than refused by the provider, row by row."""
+    with pytest.raises(ValueError, match="max_tokens is about answers in words"):
+        Model("m", None, None, client=Client(), parameters={"max_tokens": 7}, endpoint="embeddings")
+
+
 def names(function):
     return [layer.name for layer in layers_of(function)]
 

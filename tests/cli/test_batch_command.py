@@ -90,6 +90,8 @@ def test_a_config_file_brings_the_pipeline(tmp_path):
         ((), "--model is missing"),
         (("--model", "m", "--param", "x"), "NAME=JSON"),
         (("--model", "m", "--pipeline", "x"), "--config too"),
+        (("--model", "m", "--endpoint", "embeddings", "--max-tokens", "7"), "--max-tokens is about answers in words"),
+        (("--model", "m", "--base-url", "localhost:8911/v1"), "base_url='localhost:8911/v1' must begin with http://"),
         (("--model", "m", "--policy", "openai"), "--policy is for limits"),
         (("--model", "m", "--drain", "soon"), "drain='soon'"),
         (("--model", "m", "--abort-over", "-1"), "abort_over=-1.0"),

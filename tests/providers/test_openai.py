@@ -221,10 +221,31 @@ async def test_without_aiohttp(monkeypatch):
         ({"max_connections": "many"}, ValueError, "max_connections='many' must be"),
         ({"transport": "pigeon"}, ValueError, "transport='pigeon' must be 'auto', 'aiohttp' or 'httpx'"),
         ({"timeout": "soon"}, ValueError, "timeout='soon' is not a duration"),
+        ({"base_url": "localhost:8911/v1"}, ValueError, "base_url='localhost:8911/v1' must begin with http://"),
+        ({"base_url": "https://"}, ValueError, "base_url='https://' must begin with http:// or https:// and a host"),
         ({"http_client": object()}, TypeError, r"AsyncOpenAI\(http_client=..., max_retries=0\)"),
     ],
 )
 def test_bad_settings(options, error, text):
     """A setting that cannot be right is refused at once, with what is allowed."""
     with pytest.raises(error, match=text):
-        client(api_key="x", **options)
+        client(**{"api_key": "x", **options})
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", "sk-sécret", "sk-secret\x00"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key, monkeypatch):
+    """Each call would fail with it, after all layers; so does one of the environment, by its name."""
+    with pytest.raises(ValueError, match="api_key has a line break") as caught:
+        client(api_key=key)
+    assert "cret" not in str(caught.value)
+    if "\x00" not in key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        with pytest.raises(ValueError, match="OPENAI_API_KEY has a line break"):
+            client()
+
+
+def test_an_address_of_the_environment_is_looked_at_too(monkeypatch):
+    """It is where most addresses come from."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8911/v1")
+    with pytest.raises(ValueError, match="OPENAI_BASE_URL='localhost:8911/v1' must begin"):
+        client(api_key="x")

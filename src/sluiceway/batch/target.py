@@ -34,6 +34,9 @@ ROWS_UNDER_WAY: Final = 1000
 
 _LEAST: Final = 20  # rows that may wait beside those in flight, so that a place never stays empty
 
+OF_ANSWERS: Final = ("max_tokens", "temperature")
+"""Parameters that only requests for words take."""
+
 ATTEMPTS: Final = 5
 """Attempts of a row, where its pipeline does not say."""
 
@@ -177,6 +180,9 @@ class Model(Target):
         self._parameters = dict(parameters or {})
         if self._parameters.get("stream"):
             raise ValueError("parameters: a batch takes no streams, leave stream out")
+        of_answers = [name for name in OF_ANSWERS if self._parameters.get(name) is not None]
+        if endpoint == "embeddings" and of_answers:
+            raise ValueError(f"parameters: {of_answers[0]} is about answers in words, and embeddings have none")
         self.settings = {
             "model": model,
             "endpoint": endpoint or "chat",
@@ -199,7 +205,7 @@ class Model(Target):
         question = question_of(value, self._template, system=self._system, endpoint=self._endpoint)
         if question.endpoint not in self._create:
             raise BadRow("bad url", f"the client has no {question.endpoint}")
-        body = {"model": self.name, **self._parameters, **question.body}
+        body = {"model": self.name, **parameters_for(question.endpoint, self._parameters), **question.body}
         unknown = [name for name in body if name not in self._known[question.endpoint]]
         if unknown:
             also = body.get("extra_body") or {}
@@ -216,6 +222,15 @@ class Model(Target):
         """Close the client, if it is our own."""
         if self._owns:
             await self._client.close()
+
+
+def parameters_for(endpoint: Endpoint, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *parameters* as *endpoint* takes them: one source may have rows for several."""
+    if endpoint == "responses" and "max_tokens" in parameters:
+        return {"max_output_tokens" if name == "max_tokens" else name: value for name, value in parameters.items()}
+    if endpoint == "embeddings":
+        return {name: value for name, value in parameters.items() if name not in OF_ANSWERS}
+    return parameters
 
 
 def places_of(layer: Layer) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from opentelemetry.trace import get_current_span
@@ -21,6 +23,7 @@ Transport: TypeAlias = Literal["auto", "aiohttp", "httpx"]
 
 MAX_CONNECTIONS: Final = 1000
 """As many as fit beside a process's other files under the usual limit of 1,024."""
+_HTTP: Final = re.compile(r"https?://[^/?#\s]", re.IGNORECASE)
 _MODEL: Final = "gen_ai.request.model"
 """What the spans of those say who count tokens, and those of an HTTP client's instrumentation do not."""
 
@@ -55,7 +58,8 @@ def client(
         MissingExtra: `"aiohttp"` is not installed.
         TypeError: *options* has an `http_client`: give it `note_response` as a response hook, and make the
             `AsyncOpenAI` yourself.
-        ValueError: `max_connections` is less than 1, or the transport is unknown.
+        ValueError: `max_connections` is less than 1, the transport is unknown, the base URL is none of HTTP, or the key
+            holds what no header can.
     """
     if "http_client" in options:
         raise TypeError(
@@ -63,6 +67,8 @@ def client(
             'with event_hooks={"response": [sluiceway.providers.openai.note_response]}'
         )
     seconds = optional_seconds(timeout, "timeout")
+    _check_url("OPENAI_BASE_URL" if base_url is None else "base_url", base_url)
+    _check_key(api_key)
     http = http_client(max_connections=max_connections, transport=transport)
     from openai import AsyncOpenAI  # noqa: PLC0415 - takes half a second
 
@@ -73,6 +79,23 @@ def client(
     # Loaded here and not by the first call: a burst that meets it arrives late, together with what came after it.
     _ = api.chat.completions, api.default_headers, api.platform_headers()
     return api
+
+
+def _check_url(name: str, given: str | None) -> None:
+    """Refuse an address without its scheme: every request would fail as in an outage, and be tried again."""
+    url = os.environ.get("OPENAI_BASE_URL") if given is None else given
+    if url and not _HTTP.match(str(url)):
+        raise ValueError(f"{name}={str(url)!r} must begin with http:// or https:// and a host")
+
+
+def _check_key(given: str | None) -> None:
+    """Refuse a key with a line break or a letter beyond ASCII: every request would fail before it is sent."""
+    key = os.environ.get("OPENAI_API_KEY") if given is None else given
+    if isinstance(key, str) and not (key.isascii() and key.isprintable()):
+        raise ValueError(
+            f"{'OPENAI_API_KEY' if given is None else 'api_key'} has a line break, or another character that no HTTP "
+            "header can hold: set the key alone, in printable ASCII characters"
+        )
 
 
 def http_client(*, max_connections: int | None = MAX_CONNECTIONS, transport: Transport = "auto") -> httpx2.AsyncClient:

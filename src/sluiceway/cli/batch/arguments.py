@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from sluiceway.batch import usual_pipeline
+from sluiceway.batch.target import OF_ANSWERS
 from sluiceway.batch.usual import TIMEOUT
 
 LIMITS: Final = ("concurrency", "rpm", "tpm", "policy", "timeout", "attempts")
@@ -45,10 +46,13 @@ def parameters_of(options: dict[str, Any]) -> dict[str, Any] | None:
     """Return the further fields of every request; None if there are none.
 
     Raises:
-        click.UsageError: one of them is no NAME=JSON.
+        click.UsageError: one of them is no NAME=JSON, or is none of the endpoint's.
     """
     parameters = dict(_parameter(text) for text in options["param"])
-    parameters |= {name: options[name] for name in ("max_tokens", "temperature") if options[name] is not None}
+    of_answers = {name: options[name] for name in OF_ANSWERS if options[name] is not None}
+    if of_answers and options["endpoint"] == "embeddings":
+        raise click.UsageError(f"{option_of(next(iter(of_answers)))} is about answers in words: embeddings have none")
+    parameters |= of_answers
     return parameters or None
 
 
@@ -79,6 +83,11 @@ def _pipeline(options: dict[str, Any]) -> Any:
     if name not in pipelines:
         raise click.UsageError(f"--pipeline must be one of {', '.join(pipelines)}, which {options['config']} has")
     return pipelines[name]
+
+
+def option_of(name: str) -> str:
+    """Return the option that sets the argument *name*."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _parameter(text: str) -> tuple[str, Any]:
