@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -15,27 +15,21 @@ from sluiceway.batch.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from sluiceway.batch.dead_letters import DeadLetter
     from sluiceway.batch.durability import Durability
     from sluiceway.batch.ids import KnownIds
     from sluiceway.batch.paths import Paths
     from sluiceway.batch.rows import Id, ResultRow
+    from sluiceway.batch.verdicts import Stop
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _AGAIN: Final = 1.0  # seconds between two looks for room
 
 
 class CannotWrite(Exception):
-    """A row could not be written where it belongs.
-
-    Attributes:
-        rescued: the file that took it instead; None if there was none, and the row is lost.
-    """
-
-    def __init__(self, message: str, rescued: Path | None) -> None:
-        super().__init__(message)
-        self.rescued = rescued
+    """A row could not be written where it belongs; the text says where it is instead, or that it is lost."""
 
 
 def key_of(letter: DeadLetter) -> Id | None:
@@ -87,7 +81,8 @@ class Keeper:
         self.dead = 0
         self.on_block = on_block
         self._blocked = 0
-        self._rescued: Path | None = None
+        self._rescued: dict[Path, Path] = {}
+        self._lost = False
 
     async def answer(self, row: ResultRow) -> None:
         """Write *row* to the results.
@@ -126,9 +121,7 @@ class Keeper:
         try:
             await journal.settled()
         except OSError as error:
-            raise CannotWrite(
-                f"{journal.path} cannot be forced to the disk: {error.strerror or error}", None
-            ) from error
+            raise CannotWrite(f"{journal.path} cannot be forced to the disk: {error.strerror or error}") from error
 
     async def _wait_for_room(self, journal: Journal, line: bytes, error: OSError) -> None:
         """Try again until *line* is written, or until it is clear that it will not be."""
@@ -144,30 +137,46 @@ class Keeper:
                 else:
                     return
         except asyncio.CancelledError:
-            self._rescue(line)
+            self._rescue(journal.path, line)
             raise
         finally:
             self._block(-1)
-        rescued = self._rescue(line)
-        where = f"kept in {rescued} instead: append it" if rescued else "lost"
-        text = f"{journal.path} cannot be written: {error.strerror or error}; what was paid for is {where}"
-        raise CannotWrite(text, rescued) from error
+        self._rescue(journal.path, line)
+        raise CannotWrite(f"{journal.path} cannot be written: {error.strerror or error}; {self.elsewhere}") from error
 
     def _block(self, change: int) -> None:
         before, self._blocked = self._blocked, self._blocked + change
         if bool(before) != bool(self._blocked):
             self.on_block(bool(self._blocked))
 
-    def _rescue(self, line: bytes) -> Path | None:
-        """Write *line* among the temporary files."""
-        path = Path(tempfile.gettempdir()) / f"sluiceway-rescued-{os.getpid()}.jsonl"
-        with contextlib.suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    def _rescue(self, meant: Path, line: bytes) -> None:
+        """Write *line*, which was meant for another file, among the temporary ones."""
+        kind = ".jsonl" if meant == self._results.path else ".dead.jsonl"
+        path = Path(tempfile.gettempdir()) / f"sluiceway-rescued-{os.getpid()}{kind}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
             with open(path, "ab", opener=lambda name, _: os.open(name, flags, 0o600)) as file:
                 file.write(line)
-            self._rescued = path
-            return path
-        return None
+        except OSError:
+            self._lost = True
+        else:
+            self._rescued[meant] = path
+
+    @property
+    def elsewhere(self) -> str:
+        """Where rows are that are paid for and could not be written, and how to bring them back; empty without any."""
+        told = [
+            f"rows that are paid for are in {path}: append them (cat {path} >> {meant}) before the next run, which "
+            "asks them again otherwise"
+            for meant, path in self._rescued.items()
+        ]
+        return "; ".join([*told, *(["rows that are paid for are lost"] if self._lost else [])])
+
+    def told(self, stop: Stop | None) -> Stop | None:
+        """Return *stop* with `elsewhere`, unless it says that already."""
+        if stop is None or self.elsewhere in stop.message:
+            return stop
+        return replace(stop, message=f"{stop.message}; {self.elsewhere}")
 
     async def close(self) -> None:
         """Force both files to the disk and close them.
@@ -183,5 +192,9 @@ class Keeper:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self.elsewhere:
+            error.add_note(self.elsewhere)
         await self.close()

@@ -120,7 +120,7 @@ class Batch:
             runner.pending,
             known.dead + keeper.dead,
             runner.complete and not runner.pending,
-            runner.stopping,
+            keeper.told(runner.stopping),
             self._signal,
             self._alerts,
             keeper.repaired,

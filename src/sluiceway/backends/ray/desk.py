@@ -207,7 +207,8 @@ class Desk:
         now = asyncio.get_running_loop().time()
         drained = all(report.drained or now - self._heard[actor] > _GONE for actor, report in self._reports.items())
         latency = summarize([self._latencies])
-        return News(keeper.answered, keeper.dead, latency, self._ending.stop, drained, tuple(self._reports.values()))
+        stop = keeper.told(self._ending.stop)
+        return News(keeper.answered, keeper.dead, latency, stop, drained, tuple(self._reports.values()))
 
     async def close(self) -> None:
         """Force everything to the disk and close the files."""

@@ -101,7 +101,7 @@ class Poster:
             if ack.failed is None:
                 written.set_result(None)
             else:
-                written.set_exception(CannotWrite(ack.failed, None))
+                written.set_exception(CannotWrite(ack.failed))
 
     async def _ask(self, lines: Sequence[Line]) -> Ack:
         try:
