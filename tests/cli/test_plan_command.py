@@ -45,6 +45,15 @@ def test_tokens_time_and_money_are_told_before_anything_is_sent(prompts):
     assert "half the price; 1 batch, each within 24 h" in told
 
 
+def test_a_source_that_cannot_be_read_on_is_one_line(tmp_path):
+    """A quote that is open was a traceback; what is wrong with the file is in the message."""
+    source = tmp_path / "p.csv"
+    source.write_text("id,id\n1,2\n")
+    told = failed(source, "--model", "m", "--prompt-template", "{id}")
+    assert f"Error: {source} cannot be read on: " in told
+    assert "two columns of the header have one name" in told
+
+
 def test_a_rehearsal_takes_its_time_from_the_virtual_clock(prompts):
     """It agrees with the forecast, and says what the provider made of it."""
     told = json.loads(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sluiceway.batch.errors import BadRow, BatchError
 from sluiceway.batch.plan.answers import Answers
 from sluiceway.batch.plan.demand import Asking, Demands, demands_of, requests_in
 from sluiceway.batch.plan.forecast import Forecast, forecast
@@ -17,6 +18,7 @@ from sluiceway.batch.plan.simulated import SimulatedProvider
 from sluiceway.batch.plan.text import as_dict, lines_of, rehearsed
 from sluiceway.batch.rows import read_results
 from sluiceway.batch.sources import open_source
+from sluiceway.batch.sources.source import SourceFailed
 from sluiceway.batch.templates import Template
 from sluiceway.batch.usual import usual_pipeline
 from sluiceway.providers.counters import token_counter
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
 
-    from sluiceway.batch.errors import BadRow
     from sluiceway.batch.plan.demand import Sized
     from sluiceway.batch.questions import Endpoint
     from sluiceway.batch.sources.opening import AnySource
@@ -130,8 +131,11 @@ def plan(
     counter = token_counter()
 
     async def requests() -> AsyncIterator[Sized | BadRow]:
-        async for request in requests_in(open_source(source, format=format), asking, counter, limit):
-            yield request
+        try:
+            async for request in requests_in(open_source(source, format=format), asking, counter, limit):
+                yield request
+        except SourceFailed as error:
+            raise BatchError(str(error)) from error
 
     limits = limits_of(layers)
     demands = asyncio.run(demands_of(requests(), answers, limits.charges, counted=counter is not None))
