@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.server
 import json
 import os
 import pty
 import re
 import signal
+import socket
 import sys
 import threading
 
@@ -113,6 +115,17 @@ def test_lines_are_cut_at_the_width():
     assert 40 == max(len(line.text) for line in lines(STATE, "http://127.0.0.1:9465", 40))
 
 
+@pytest.mark.parametrize("width", [20, 40, 79, 80])
+def test_the_id_of_a_call_is_never_cut(width):
+    """It is what --explain takes: in 80 columns it read `5...`."""
+    errors = [{**each, "call_id": "dc0e5ca5-968", "call": "a rather long name"} for each in STATE["errors"]]
+    slowest = [{**each, "call_id": "dc0e5ca5-969", "error": "APIConnectionError 503"} for each in STATE["slowest"]]
+    shown = [line.text for line in lines({**STATE, "errors": errors, "slowest": slowest}, "http://127.0.0.1:9", width)]
+    assert 2 == sum(text.endswith(" dc0e5ca5-968") for text in shown)
+    assert 2 == sum(text.endswith(" dc0e5ca5-969") for text in shown)
+    assert width == max(map(len, shown))
+
+
 def of(state, **layer):
     """The text and style of a layer with one state."""
     given = {"layer": "a layer", "deployment": None, "keys": 1, "per_minute": None, "states": [state], **layer}
@@ -182,18 +195,31 @@ def test_a_port_is_enough(where, url):
     assert url == url_of(where)
 
 
-@pytest.mark.parametrize("where", ["abc", "127.0.0.1", "https://127.0.0.1:9465", "http://:9465", "1:x", "99999", ""])
+@pytest.mark.parametrize(
+    "where", ["abc", "127.0.0.1", "https://127.0.0.1:9465", "http://:9465", "1:x", "99999", "", "a b:80"]
+)
 def test_what_is_no_address_is_refused(where):
     """With what is meant."""
     with pytest.raises(ValueError, match="must be a port such as 9465, or an address"):
         url_of(where)
 
 
+ANSWERS = {
+    "/500": (500, b"oops"),
+    "/404": (404, b'{"error": {"message": "Invalid URL"}}'),
+    "/list": (200, b"[1]"),
+    "/html": (200, b"<html>"),
+    "/cut": (200, b'{"pid": 1'),
+    "/state": (200, b'{"models": []}'),
+    "/calls/1-1": (200, b'{"steps": [{}]}'),
+}
+
+
 class _Other(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        status, body = (500, b"oops") if self.path == "/500" else (200, b"[1]" if self.path == "/list" else b"<html>")
+        status, body = ANSWERS[self.path]
         self.send_response(status)
-        self.send_header("content-length", str(len(body)))
+        self.send_header("content-length", str(len(body) + 9 * (self.path == "/cut")))
         self.end_headers()
         self.wfile.write(body)
 
@@ -201,14 +227,54 @@ class _Other(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("path", ["/500", "/list", "/html"])
+@pytest.mark.parametrize("path", ["/500", "/404", "/list", "/html"])
 def test_another_server_is_recognised_as_one(path):
     """Whatever else listens there is not taken for the application."""
+    with _other() as url, pytest.raises(NoAnswer, match=r"is not telemetry.inspect\(\)"):
+        ask(url, path)
+
+
+@pytest.mark.real
+def test_an_answer_that_is_cut_off_is_told():
+    """The process may have ended meanwhile."""
+    with _other() as url, pytest.raises(NoAnswer, match="was cut off"):
+        ask(url, "/cut")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("arguments", [("--once",), ("--json",), ("--explain", "1-1")])
+def test_other_json_is_one_line(arguments):
+    """Its fields are another program's."""
+    with _other() as url:
+        done = CliRunner().invoke(top_command, [url, *arguments])
+    assert (1, True) == (done.exit_code, "is not telemetry.inspect() of this version" in done.output)
+
+
+@pytest.mark.real
+def test_what_speaks_no_http_is_recognised():
+    """Such as SSH, which speaks first."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.recv(1 << 16)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(NoAnswer, match=r"is not telemetry.inspect\(\)"):
+            ask(f"http://127.0.0.1:{server.getsockname()[1]}", "/state")
+        thread.join()
+
+
+@contextlib.contextmanager
+def _other():
+    """The address of another server, for one request."""
     with http.server.HTTPServer(("127.0.0.1", 0), _Other) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        with pytest.raises(NoAnswer, match=r"is not telemetry.inspect\(\)"):
-            ask(f"http://127.0.0.1:{server.server_port}", path)
+        yield f"http://127.0.0.1:{server.server_port}"
         thread.join()
 
 

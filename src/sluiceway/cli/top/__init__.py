@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -12,10 +13,12 @@ import click
 
 from sluiceway.telemetry.explaining import from_dict
 
-from .asking import DEFAULT, NoAnswer, ask, url_of
+from .asking import DEFAULT, NoAnswer, ask, stranger, url_of
 from .screen import PLAIN, Line, lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
     from rich.text import Text
 
@@ -41,15 +44,31 @@ def top_command(where: str, call_id: str | None, every: float, *, once: bool, as
     try:
         if call_id is not None:
             explained = ask(url, f"/calls/{call_id}")
-            click.echo(json.dumps(explained) if as_json else str(from_dict(explained)))
-        elif as_json:
-            click.echo(json.dumps(ask(url, "/state")))
-        elif once or not sys.stdout.isatty():
-            click.echo("\n".join(line.text for line in lines(ask(url, "/state"), url, PLAIN)))
+            with _understood(url):
+                text = str(from_dict(explained))
+            click.echo(json.dumps(explained) if as_json else text)
+        elif as_json or once or not sys.stdout.isatty():
+            state = ask(url, "/state")
+            text = "\n".join(line.text for line in _lines(state, url, PLAIN))
+            click.echo(json.dumps(state) if as_json else text)
         else:
             _watch(url, every)
     except NoAnswer as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def _understood(url: str) -> Iterator[None]:
+    """Refuse an answer that has not the fields of an inspection: anything may listen there."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise stranger(url, " of this version") from None
+
+
+def _lines(state: dict[str, Any], url: str, width: int) -> list[Line]:
+    with _understood(url):
+        return lines(state, url, width)
 
 
 def _watch(url: str, every: float) -> None:
@@ -78,7 +97,7 @@ def _watch(url: str, every: float) -> None:
 def _drawn(state: dict[str, Any], url: str, console: Console, trouble: str | None = None) -> Text:
     from rich.text import Text  # noqa: PLC0415 - an extra
 
-    shown = lines(state, url, console.width)
+    shown = _lines(state, url, console.width)
     if trouble is not None:
         shown.insert(1, Line(trouble, "bad"))
     drawn = Text(no_wrap=True, overflow="crop")

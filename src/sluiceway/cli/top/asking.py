@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -30,7 +31,7 @@ def url_of(where: str) -> str:
         port = parts.port
     except ValueError:
         port = None
-    if parts.scheme != "http" or not parts.hostname or not port:
+    if parts.scheme != "http" or not parts.hostname or not port or any(map(str.isspace, parts.netloc)):
         raise ValueError(f"{where!r} must be a port such as 9465, or an address such as http://127.0.0.1:9465")
     return f"http://{parts.netloc}"
 
@@ -46,22 +47,30 @@ def ask(url: str, path: str) -> dict[str, Any]:
             found = json.load(answer)
     except urllib.error.HTTPError as error:
         raise NoAnswer(_refusal(url, error)) from None
+    except http.client.IncompleteRead:
+        raise NoAnswer(f"the answer from {url} was cut off") from None
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
         raise NoAnswer(
             f"no answer from {url} ({reason}): the application opens this by `async with telemetry.inspect():`, or "
             "tells another port"
         ) from None
-    except ValueError:
+    except (ValueError, http.client.HTTPException):  # no JSON, and no HTTP
         found = None
     if not isinstance(found, dict):
-        raise NoAnswer(f"what answers on {url} is not telemetry.inspect()")
+        raise stranger(url)
     return found
+
+
+def stranger(url: str, more: str = "") -> NoAnswer:
+    """Return the error for something else that answers on *url*."""
+    return NoAnswer(f"what answers on {url} is not telemetry.inspect(){more}")
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> str:
     with error:
         try:
-            return str(json.load(error)["error"])
-        except (ValueError, KeyError, TypeError):
-            return f"what answers on {url} is not telemetry.inspect() (status {error.code})"
+            told = json.load(error)["error"]
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+            told = None
+    return told if isinstance(told, str) else str(stranger(url, f" (status {error.code})"))

@@ -21,10 +21,21 @@ _HEADS: Final = ("in flight", "answers/s", "ok, 1 min", "p50", "p95", "requests/
 
 
 class Line(NamedTuple):
-    """One line, and what it is like: `"heading"`, `"call"`, `"good"`, `"wait"`, `"bad"`, `"dim"` or `""`."""
+    """One line, and what it is like: `"heading"`, `"call"`, `"good"`, `"wait"`, `"bad"`, `"dim"` or `""`.
+
+    Attributes:
+        call_id: stands at its end, however narrow the screen is: half of one cannot be asked for.
+    """
 
     text: str
     style: str = ""
+    call_id: str = ""
+
+    def within(self, width: int) -> Line:
+        """Return the line in at most *width* characters."""
+        left = max(1, width - len(self.call_id))
+        text = self.text if len(self.text) <= left else f"{self.text[: left - 2].rstrip()}… "
+        return Line(f"{text[:left]}{self.call_id}", self.style)
 
 
 def lines(state: Mapping[str, Any], url: str, width: int) -> list[Line]:
@@ -38,7 +49,7 @@ def lines(state: Mapping[str, Any], url: str, width: int) -> list[Line]:
             found += _call(call)
     found += _errors(state["errors"])
     found += _slowest(state["slowest"])
-    return [Line(line.text if len(line.text) <= width else f"{line.text[: width - 1]}…", line.style) for line in found]
+    return [line.within(width) for line in found]
 
 
 def _title(state: Mapping[str, Any], url: str) -> str:
@@ -84,7 +95,7 @@ def _errors(errors: list[Mapping[str, Any]]) -> Iterator[Line]:
     for key, newest in list(last.items())[:_MOST]:
         at = datetime.fromtimestamp(newest["at"]).astimezone()
         call, what, kind = key
-        yield Line(f"  {at:%H:%M:%S}  x{counts[key]:<5}{call:<20} {what:<8} {kind}   {newest['call_id']}", "bad")
+        yield Line(f"  {at:%H:%M:%S}  x{counts[key]:<5}{call:<20} {what:<8} {kind}   ", "bad", newest["call_id"])
 
 
 def _slowest(calls: list[Mapping[str, Any]]) -> Iterator[Line]:
@@ -94,7 +105,7 @@ def _slowest(calls: list[Mapping[str, Any]]) -> Iterator[Line]:
     yield Line("slowest of the last calls (--explain CALL_ID says why)", "dim")
     for call in calls[:_MOST]:
         ended = call["outcome"] if call["error"] is None else f"{call['outcome']} ({call['error']})"
-        yield Line(f"  {seconds(call['seconds']):>8}  {call['call']:<20} {ended:<28} {call['call_id']}")
+        yield Line(f"  {seconds(call['seconds']):>8}  {call['call']:<20} {ended:<28} ", call_id=call["call_id"])
 
 
 def seconds(value: float | None) -> str:
