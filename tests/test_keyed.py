@@ -141,7 +141,7 @@ def test_a_new_key_among_many_busy_ones_does_not_search_them_all():
     for number in range(1000):
         keyed.of(call(number))
     assert 1000 == len(keyed)
-    assert len(looked) < 1000 * 50
+    assert len(looked) < 1000 * 5
 
 
 def test_peeking_neither_makes_nor_uses_a_state():
@@ -175,7 +175,7 @@ def test_a_thousand_keys_are_kept_by_default():
     st.lists(st.tuples(st.sampled_from(["use", "busy", "idle"]), st.integers(0, 8)), max_size=80),
 )
 def test_whatever_is_used_busy_states_stay_and_idle_ones_are_few(most, steps):
-    """Never more than `max_keys` states plus those busy; a busy key keeps its state; the newest key is there."""
+    """A busy key keeps its state, the newest is there; soon there are no more than `max_keys`, or than are busy."""
     keyed, busy = states(max_keys=most), {}
     for step, key in steps:
         state = keyed.of(call(key))
@@ -189,5 +189,6 @@ def test_whatever_is_used_busy_states_stay_and_idle_ones_are_few(most, steps):
             busy.pop(key, None)
         assert key in [kept for kept, _ in keyed]
         assert all(keyed.peek(kept) is state for kept, state in busy.items())
-    keyed.of(call("new"))
+    for number in range(10):
+        keyed.of(call(("new", number)))
     assert len(keyed) <= max(most, len(busy) + 1)

@@ -54,6 +54,28 @@ def ramping(**settings):
     return circuit, now
 
 
+def test_it_counts_while_it_refuses_calls_or_has_failures_in_its_window():
+    """Who keeps many circuits may forget one that does not count: a new one would do the same."""
+    circuit = Circuit()
+    assert not circuit.counts(0.0)
+    circuit.success(admitted(circuit, 0.0), 0.0)
+    assert not circuit.counts(1.0)
+    circuit.failure(admitted(circuit, 1.0), 1.0)
+    assert (True, False) == (circuit.counts(50.0), circuit.counts(100.0))
+    circuit.isolate()
+    assert circuit.counts(1e9)
+
+
+def test_it_counts_from_its_opening_to_the_end_of_its_ramp():
+    """One that nobody comes to try counts for the longest time that it may be open."""
+    circuit = opened(max_open_for=300.0)
+    assert (True, False) == (circuit.counts(299.0), circuit.counts(301.0))
+    circuit, now, _ = half_opened(open_for=300.0, max_open_for=300.0)
+    assert (True, False) == (circuit.counts(now + 299.0), circuit.counts(now + 301.0))
+    circuit, now = ramping(ramp=30.0)
+    assert (True, False) == (circuit.counts(now + 29.0), circuit.counts(now + 31.0))
+
+
 def test_it_opens_at_half_of_twenty():
     """Nineteen failures mean nothing; with the twentieth result and half of them failed it opens."""
     circuit = Circuit()

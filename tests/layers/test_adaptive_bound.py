@@ -55,6 +55,21 @@ async def saturate(ask, callers, seconds):
     await asyncio.gather(*(ever() for _ in range(callers)))
 
 
+async def test_more_keys_than_are_kept_forget_no_limit_that_was_found_lately():
+    """A key that fell has as few places as before among a thousand others; after a minute's silence it begins anew."""
+    bound = adaptive_bound(10, by=lambda call: call.args[0], slow_start=False)
+    await asyncio.gather(bound(ScriptedProvider(openai_error(429)))("fell"), return_exceptions=True)
+    fallen = bound.limits()["fell"]
+    assert fallen < 10
+    ask = bound(ScriptedProvider(1))
+    await asyncio.gather(*map(ask, range(2_000)))
+    assert (fallen, 2_001) == (bound.limits()["fell"], len(bound.limits()))
+    await asyncio.sleep(61)
+    await asyncio.gather(*map(ask, range(2_000, 3_100)))
+    assert "fell" not in bound.limits()
+    assert 1_100 == len(bound.limits())
+
+
 def places(bound):
     return bound.snapshot()[0].limit
 

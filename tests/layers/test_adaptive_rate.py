@@ -54,6 +54,21 @@ class Metered:
         return answers.count(False) / len(answers)
 
 
+async def test_more_keys_than_are_kept_forget_no_rate_that_was_found_lately():
+    """A key that fell is as slow as before among a thousand others; after a minute's silence it begins anew."""
+    limiter = adaptive_rate(10, by=lambda call: call.args[0], slow_start=False)
+    await asyncio.gather(limiter(ScriptedProvider(openai_error(429)))("fell"), return_exceptions=True)
+    fallen = limiter.rates()["fell"]
+    assert fallen < 10
+    ask = limiter(ScriptedProvider(1))
+    await asyncio.gather(*map(ask, range(2_000)))
+    assert (fallen, 2_001) == (limiter.rates()["fell"], len(limiter.rates()))
+    await asyncio.sleep(61)
+    await asyncio.gather(*map(ask, range(2_000, 3_100)))
+    assert "fell" not in limiter.rates()
+    assert 1_100 == len(limiter.rates())
+
+
 def now():
     return asyncio.get_running_loop().time()
 

@@ -51,6 +51,24 @@ async def ended(*awaitables):
     return [(await asyncio.gather(each, return_exceptions=True))[0] for each in awaitables]
 
 
+async def test_more_keys_than_are_kept_close_no_circuit():
+    """A circuit that refuses calls is not forgotten, nor are the failures that are about to open one."""
+    layer = breaker(by=lambda call: call.args[0], open_for="1h", max_open_for="1h")
+    failing = layer(ScriptedProvider(openai_error(503)))
+    rounds = [await ended(*map(failing, range(1_001))) for _ in range(4)]
+    assert [0, 0, 1_001, 1_001] == [sum(isinstance(error, CircuitOpen) for error in errors) for errors in rounds]
+
+
+async def test_circuits_that_refuse_nobody_are_forgotten():
+    """After the longest time that they may be open a thousand are kept, though nobody came to try the provider."""
+    layer = breaker(by=lambda call: call.args[0], min_calls=1, open_for=30, max_open_for=300)
+    await ended(*map(layer(ScriptedProvider(openai_error(503))), range(3_000)))
+    assert 3_000 == len(layer.snapshot())
+    await sleep(301)
+    await ended(*map(layer(ScriptedProvider(1)), range(3_000, 3_100)))
+    assert 1_000 == len(layer.snapshot())
+
+
 async def opened(layer, **call):
     """Open the circuit of *layer*."""
     failing = layer(ScriptedProvider(openai_error(503)))

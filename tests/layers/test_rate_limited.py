@@ -183,6 +183,37 @@ def test_a_permit_that_waited_settles_what_it_took(settle):
         assert 60_000 == runner.run(main())
 
 
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "gcra"])
+async def test_more_keys_than_are_kept_switch_no_limit_off(algorithm):
+    """A key whose limits are not full again is not forgotten: that would give it anew what it has used."""
+    limiter = rate_limited(rpd=1, rpm=10, by=lambda call: call.args[0], max_wait=0, algorithm=algorithm)
+    ask = limiter(ScriptedProvider(1))
+    rounds = [await asyncio.gather(*map(ask, range(1_001)), return_exceptions=True) for _ in range(3)]
+    assert 1_001 == sum(answer == 1 for answers in rounds for answer in answers)
+
+
+async def test_keys_with_full_limits_are_forgotten():
+    """Memory is for those keys that hold something back; of the others a thousand are kept."""
+    ask = (limiter := rate_limited(rpm=60, by=lambda call: call.args[0]))(ScriptedProvider(1))
+    await asyncio.gather(*map(ask, range(3_000)))
+    assert 3_000 == len(limiter.snapshot())
+    await asyncio.sleep(60)
+    await asyncio.gather(*map(ask, range(3_000, 3_100)))
+    assert 1_000 == len(limiter.snapshot())
+
+
+async def test_a_paused_key_is_not_forgotten():
+    """The provider asked for a pause, and a new state would know of none."""
+    limiter = rate_limited(rps=1_000, by=lambda call: call.args[0], learn=True)
+    refused = limiter(ScriptedProvider(openai_error(429, headers={"retry-after": "30"})))
+    await asyncio.gather(refused("slow down"), return_exceptions=True)
+    await asyncio.sleep(1)
+    ask = limiter(ScriptedProvider(1))
+    await asyncio.gather(*map(ask, range(2_000)))
+    await ask("slow down")
+    assert 30.0 <= now()
+
+
 async def test_each_key_has_limits_of_its_own():
     """by= keeps tenants apart: a full one does not hold up another."""
     limiter = rate_limited(rpm=60, by=lambda call: call.hints.tenant, slack=0)

@@ -69,6 +69,10 @@ class AdaptivePace(Around):
         self.meter.unsent()
         super().give(costs, now, at)
 
+    def holds(self, now: float) -> bool:
+        """Whether what was found out still holds at *now*: a call came before slow start would begin anew."""
+        return self._last < math.inf and now - self._last <= _QUIET
+
     def refused(self, started: float, now: float) -> bool:
         """Fall, since the provider refused a call that *started* then for being too fast; False if it did not."""
         self.meter.refused(now)

@@ -26,7 +26,7 @@ class AdaptivePlaces(InFlight):
         law: whose limit is the number of places.
     """
 
-    __slots__ = ("_last", "_paused", "law", "until")
+    __slots__ = ("_last", "_paused", "_told", "law", "until")
 
     def __init__(self, law: Adaptive) -> None:
         super().__init__(int(law.limit))
@@ -34,6 +34,7 @@ class AdaptivePlaces(InFlight):
         self.until = -math.inf
         self._paused = False
         self._last = math.inf  # so that the first success comes after no silence
+        self._told = -math.inf
 
     def take(self, cost: float = 1, now: float = 0.0) -> float | None:
         """Return 0.0 and take *cost* places, the seconds until a pause ends, or None if they are not free."""
@@ -57,12 +58,16 @@ class AdaptivePlaces(InFlight):
             self._paused = True
             self.limit = 0
 
+    def holds(self, now: float) -> bool:
+        """Whether it is paused at *now*, or was told how a call ended before slow start would begin anew."""
+        return now < self.until or now - self._told <= _QUIET
+
     def succeeded(self, now: float, *, waiting: bool) -> bool:
         """Grow, since a call that still holds its place succeeded; True if there are more places now."""
         law = self.law
         if now - self._last > _QUIET:
             law.restart()
-        self._last = now
+        self._last = self._told = now
         if not waiting and 2 * self.held < self._places():
             return False
         law.grow(1.0 / law.limit)
@@ -70,12 +75,14 @@ class AdaptivePlaces(InFlight):
 
     def refused(self, started: float, now: float) -> bool:
         """Fall, since the provider refused a call that *started* then; False if it did not."""
+        self._told = now
         fell = self.law.refused(started, now, self.held)
         self._apply()
         return fell
 
     def eased(self, started: float, now: float, factor: float) -> bool:
         """Step back by *factor*, since a call that *started* then failed otherwise; False if it did not."""
+        self._told = now
         fell = self.law.eased(started, now, factor)
         self._apply()
         return fell
@@ -94,6 +101,7 @@ class AdaptivePlaces(InFlight):
         """Move every remembered time by *delta*."""
         self.until += delta
         self._last += delta
+        self._told += delta
         self.law.shift(delta)
 
     def _places(self) -> int:

@@ -162,6 +162,21 @@ class Circuit:
             return self._until is not None and now < self._until - EPSILON
         return self.state == "isolated"
 
+    def counts(self, now: float) -> bool:
+        """Whether it holds back more at *now* than a new one would, or may soon, by what it has counted.
+
+        One that opened counts for as long as it can be open, also if nobody came to try the provider sooner.
+        """
+        if self.state == "isolated" or any(now - since < self._open_for for since in self._probes.values()):
+            return True
+        if self.state in ("open", "half_open"):
+            return now < self._opened_at + self._backoff.cap
+        if self.state == "ramping" and now < self._closed_at + self._ramp:
+            return True
+        window = self._window
+        window.advance(now)
+        return window.failures > 0 or window.slow > 0
+
     def success(self, generation: int, now: float, duration: float = 0.0) -> None:
         """Report that the call of *generation* succeeded after *duration* seconds."""
         slow = self._slow_call is not None and duration >= self._slow_call

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sluiceway.algorithms.adaptive_places import AdaptivePlaces
 from sluiceway.events import BoundAdapted, LimitPaused
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
+from sluiceway.keyed import Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
 from sluiceway.layers.bounded import BoundSnapshot, _State, bounded
@@ -75,6 +76,10 @@ class _Adaptive(_State):
         self.loop = loop
         self.room.move_to(loop)
 
+    def busy(self) -> bool:
+        """Whether it must be kept: somebody waits or holds a place, or what was found out still holds."""
+        return super().busy() or self.adaptive.holds(self.room.time())
+
     def moved(self) -> bool:
         """Whether the limit is far from the one that was last reported."""
         return abs(self.adaptive.law.limit - self.told) > max(_TOLD * self.told, 1.0)
@@ -111,7 +116,8 @@ class adaptive_bound(bounded):
         timeout_decrease: what a timeout leaves of the limit; 1 for all.
         error_decrease: what another failure of the provider leaves of it; 1 for all.
         slow_start: whether it ever doubles.
-        by: a function of the `Call` that returns a key; each key has places of its own.
+        by: a function of the `Call` that returns a key; each key has places of its own. 1,000 keys are
+            kept, and more only while they are in use and a minute longer.
         max_wait: how long a call may wait for a place; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
         queue: in which order they are served: `Fifo()`.
@@ -158,6 +164,8 @@ class adaptive_bound(bounded):
         self._rng = random_of(rng)
         self._memory = RateMemory(store, self.limits, self.name)
         super().__init__(initial, by=by, max_wait=max_wait, max_queue=max_queue, queue=queue)
+        if by is not None:
+            self._states = Keyed(self._make, by, lambda state: state.busy())
 
     def _make(self, key: Hashable) -> _Adaptive:
         return _Adaptive(key, self._adapting.make(), self._queueing.discipline, self._memory)

@@ -57,7 +57,8 @@ class adaptive_rate(rate_limited):
         error_decrease: what another failure of the provider leaves of it; 1 for all.
         slow_start: whether it ever doubles.
         burst: seconds' worth of the rate that may go at once after a pause of yours.
-        by: a function of the `Call` that returns a key; each key has a rate of its own.
+        by: a function of the `Call` that returns a key; each key has a rate of its own. 1,000 keys are
+            kept, and more only while they are in use and a minute longer.
         max_wait: how long a call may wait; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
         queue: in which order they are served: `Fifo()`.

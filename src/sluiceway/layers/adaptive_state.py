@@ -75,6 +75,10 @@ class AdaptiveState(LimitState):
             self.pace.restore(remembered, loop.time())
             self.told = self.rate
 
+    def counts(self, now: float) -> bool:
+        """Whether it is paused at *now*, or what it found out still holds; see `AdaptivePace.holds`."""
+        return now < self.paused_until or self.pace.holds(now)
+
     def _fell(self, pause: float, now: float) -> None:
         """Another process was refused, and this one has fallen with it."""
         if pause:

@@ -55,8 +55,8 @@ class BreakerState:
         self.shared: SharedCircuit | None = None
 
     def busy(self) -> bool:
-        """Whether it must be kept: somebody isolated it, or probes it."""
-        return self.circuit.state == "isolated" or self.circuit.snapshot().probes_inside > 0
+        """Whether it must be kept: it refuses calls, or is about to."""
+        return self.circuit.counts(self.time())
 
     def time(self) -> float:
         """Return the time of the event loop that runs, else of the one that it was used in; 0 if none ever was."""

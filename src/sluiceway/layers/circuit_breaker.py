@@ -69,7 +69,8 @@ class circuit_breaker(Layer):
         probes: how many calls at a time pass when it is half-open.
         close_after: how many successes in a row close it.
         ramp: how long it takes until all calls pass again; 0 for at once.
-        by: a function of the `Call` that returns a key; each key has a circuit of its own.
+        by: a function of the `Call` that returns a key; each key has a circuit of its own. 1,000 keys
+            are kept, and more only while they count failures or refuse calls.
         rng: where chance comes from; a `random.Random` for repeatable tests.
         store: shares the circuit with every process that names the same store, such as ``RedisStore(url, prefix=...)``:
             results are added up four times a second, one who opens opens for all, and one process probes for all.

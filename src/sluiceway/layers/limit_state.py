@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import lt
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +64,7 @@ class LimitState:
 
     __slots__ = (
         "estimator",
+        "full",
         "in_flight",
         "key",
         "limiter",
@@ -88,6 +90,7 @@ class LimitState:
         self.key = key
         self.specs = specs
         self.places = places
+        self.full = limiter.levels(0.0)
         self.limiter = with_places(limiter, places)
         self.room = WaitingRoom(self.limiter, queue.open(weigher(specs)), slack)
         self.estimator = estimator
@@ -126,6 +129,7 @@ class LimitState:
             return
         now = self.time()
         before = self.limiter
+        self.full = limiter.levels(now)
         if self.places is not None and places is not None:
             self.places.resize(places)
         fresh = limiter if self.loop is None else carry(before, limiter, specs, now)
@@ -137,8 +141,14 @@ class LimitState:
         self.room.serve()
 
     def busy(self) -> bool:
-        """Whether it must be kept: somebody waits or holds a permit."""
-        return self.room.occupied or self.in_flight > 0
+        """Whether it must be kept: somebody waits or holds a permit, or a new one would give what is used up."""
+        return self.room.occupied or self.in_flight > 0 or self.counts(self.time())
+
+    def counts(self, now: float) -> bool:
+        """Whether it holds back more at *now* than a new one would; what is shared, its store remembers."""
+        if self.shared is not None:
+            return False
+        return now < self.paused_until or any(map(lt, self.limiter.levels(now), self.full))
 
     def learn(self, attempt: Attempt, now: float, *, raises: bool, refills: bool = True) -> None:
         """Lower the levels to what the headers of *attempt* say remains, and the part of a permit grown since.

@@ -83,7 +83,8 @@ class rate_limited(Layer):
         policy: how the provider charges tokens at the door and afterwards, see `providers.charging`: "generic" reserves
             input and output and settles to the usage; "openai" and "azure" charge no less than was reserved;
             "anthropic" does not count `max_tokens` nor input that comes from the cache.
-        by: a function of the `Call` that returns a key; each key has these limits of its own.
+        by: a function of the `Call` that returns a key; each key has these limits of its own. 1,000 keys
+            are kept, and more only until their limits are full again, for those per day as long as a day.
         max_wait: how long a call may wait; 0 refuses at once. None waits for ever.
         max_queue: how many may wait for each key; None for any number.
         queue: in which order they are served: `Fifo()`, `Priority()` or `Fair()`, which counts tokens.
@@ -176,7 +177,7 @@ class rate_limited(Layer):
         self._settlement = Settlement(self._specs, self.name, self._policy, keep=settle == "reserve")
         self._store = checked(store)
         self._patience = patience_with(self._store, self._queueing)
-        self._states = Keyed(self._make, by, LimitState.busy)
+        self._states = Keyed(self._make, by, lambda state: state.busy())
         self._one = None if by is not None else self._states.at(None)
 
     def _make(self, key: Hashable) -> LimitState:
