@@ -229,3 +229,16 @@ def test_a_law_keeps_its_limit_within_new_bounds():
     assert 20.0 == law.limit
     law.retune(Aimd(1.0, least=1.0, most=60.0))
     assert 20.0 == law.limit
+
+
+async def test_whether_calls_in_flight_are_counted_changes_for_those_to_come():
+    """Who was not counted on the way in is not on the way out, and the other way round."""
+    limiter = rate_limited(rpm=600)
+    ask = limiter(asyncio.sleep)
+    for burst, counted in (("learn", 0), ("1s", 2)):
+        calls = [asyncio.create_task(ask(10)) for _ in range(2)]
+        await asyncio.sleep(5)
+        assert limiter.renewed(rate_limited(rpm=600, burst=burst)) is limiter
+        assert counted == limiter.snapshot()[0].in_flight
+        await asyncio.gather(*calls)
+        assert 0 == limiter.snapshot()[0].in_flight

@@ -211,19 +211,24 @@ class rate_limited(Layer):
                 self._report(call, state, costs, now, granted=True, depth=0)
         before = run.last
         sent = len(run.attempts)
-        if self._counts_in_flight:
+        counted = self._counts_in_flight  # `renewed` may change it while the call runs
+        if counted:
             state.in_flight += 1
         try:
             result = await proceed(call)
         except BaseException as error:
+            if counted:
+                state.in_flight -= 1
             self._done(call, state, costs, now, sent, error)
             raise
+        if counted:
+            state.in_flight -= 1
         last = run.last
         if (
             last is before
             or last is None
             or last.headers is not None
-            or self._counts_in_flight
+            or counted
             or (self._counts_tokens and (last.usage is not None or len(run.attempts) > sent + 1 or run.listening))
         ):
             self._done(call, state, costs, now, sent, None)
@@ -302,8 +307,6 @@ class rate_limited(Layer):
         now = run.time()
         limiter = state.limiter
         attempts = run.attempts[sent:]
-        if self._counts_in_flight:
-            state.in_flight -= 1
         if not attempts:
             limiter.give(costs, now, at)
             if state.room.charges:
