@@ -79,6 +79,17 @@ async def test_bad_rows_and_rows_of_one_id_are_dead_letters(api, tmp_path):
     assert 3 == done.exit_code
 
 
+async def test_rows_that_cannot_be_written_are_dead_letters(api, tmp_path):
+    """And the rows beside them are answered."""
+    deep = '{"id": "deep", "prompt": "x", "more": ' + "[" * 985 + "]" * 985 + "}"
+    done = await run(tmp_path, source(tmp_path, 2, deep, '{"custom_id": "u", "url": ["x"], "body": {}}'), api)
+    assert (2, 2, True) == (done.answered, done.dead, done.complete)
+    _, dead = written(tmp_path)
+    assert {"deep": "RecursionError", None: "bad url"} == {
+        letter["id"] if letter["stage"] == "call" else None: letter["error"]["type"] for letter in dead
+    }
+
+
 async def test_a_run_that_ends_is_taken_up_by_the_next(sim, api, tmp_path):
     """It ends in the middle of waiting; no batch is begun twice."""
     sim.set(batch_time="1h")

@@ -118,6 +118,15 @@ def test_what_a_client_does_not_have_is_a_bad_row():
         model.prepare({"input": "x"})
 
 
+def test_an_extra_body_that_is_no_object_is_a_bad_row():
+    """Also where nothing must go into it."""
+    model = Model("m", Pipeline(), None, client=Client())
+    body = {"messages": [{"role": "user", "content": "x"}], "extra_body": [1]}
+    for more in ({}, {"foo": 1}):
+        with pytest.raises(BadRow, match="extra_body must be an object, not one list"):
+            model.prepare({"custom_id": "c", "body": body | more})
+
+
 async def test_embeddings_are_lists_of_numbers(tmp_path):
     """Through the same layers and into the same results."""
     outcome = await run(
@@ -157,6 +166,7 @@ def test_without_a_key_only_a_server_of_ones_own_is_asked(monkeypatch):
         (lambda: Model("", None, None, client=Client()), ValueError),
         (lambda: Model("m", None, None, client=Client(), parameters={"stream": True}), ValueError),
         (lambda: Model("m", None, None, client=SimpleNamespace()), TypeError),
+        (lambda: Model("m", None, None, client=Client(), parameters={"extra_body": 5, "foo": 1}), TypeError),
         (lambda: Function(ask, None, None, "all"), ValueError),
         (lambda: Function(names, None, None), TypeError),
     ],

@@ -63,7 +63,7 @@ class DeadLetter:
         usage: tokens that the attempts took; None if none were reported.
         finished_at: Unix seconds.
         request: the row as the source had it, from which it can be tried again; the beginning of its text if it could
-            not be read.
+            not be read. None if JSON cannot hold it: it cannot be tried again.
     """
 
     id: Id | None
@@ -78,7 +78,7 @@ class DeadLetter:
     request: Any = field(default=None, repr=False)
 
     def to_line(self) -> bytes:
-        """Return it as a line of the file of dead letters."""
+        """Return it as a line of the file of dead letters; without a request that no line can hold."""
         error = self.error
         row: dict[str, Any] = {
             "id": self.id,
@@ -98,7 +98,10 @@ class DeadLetter:
             "finished_at": round(self.finished_at, 3),
             "request": self.request,
         }
-        return line_of(row)
+        try:
+            return line_of(row)
+        except Exception:  # noqa: BLE001 - keys that are no text, a list in itself, too deep a one, a repr that raises
+            return line_of(row | {"request": None})
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> DeadLetter:

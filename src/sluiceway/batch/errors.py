@@ -45,5 +45,10 @@ class BadRow(SluicewayError):
         super().__init__(message)
         self.kind = kind
 
+    @classmethod
+    def of(cls, error: Exception) -> BadRow:
+        """Return what is wrong with a row of which nothing could be made but *error*."""
+        return error if isinstance(error, cls) else cls(type(error).__name__, str(error))
+
     def __reduce__(self) -> tuple[type[BadRow], tuple[str, str]]:
         return type(self), (self.kind, str(self))

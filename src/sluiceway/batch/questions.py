@@ -109,7 +109,7 @@ def _is_batch_request(value: Mapping[str, Any]) -> bool:
 
 def _of_batch_request(value: Mapping[str, Any]) -> Question:
     url = value.get("url", "/v1/chat/completions")
-    if url not in URLS:
+    if not isinstance(url, str) or url not in URLS:
         raise BadRow("bad url", f"url={str(url)[:80]!r} must be one of {', '.join(URLS)}")
     if str(value.get("method", "POST")).upper() != "POST":
         raise BadRow("bad method", "the method must be POST")

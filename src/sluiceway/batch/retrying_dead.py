@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
+    from sluiceway.batch.dead_letters import DeadLetter
     from sluiceway.batch.paths import Paths
     from sluiceway.batch.sources.source import Chunk
 
 
 class DeadRows(Source):
-    """The rows among dead letters that can be asked again: not those that could not be read in the first place.
+    """The rows among dead letters that can be asked again: not those that could not be read or kept.
 
     Raises:
         BatchError: there is no such file, or it holds something else.
@@ -30,7 +31,7 @@ class DeadRows(Source):
         self.name = str(path)
         self._path = path
         try:
-            self.total = sum(letter.stage == "call" for letter in read_dead_letters(path))
+            self.total = sum(map(_askable, read_dead_letters(path)))
         except FileNotFoundError:
             raise BatchError(f"there are no dead letters: {path} is not there") from None
         except (OSError, ValueError) as error:
@@ -49,10 +50,14 @@ class DeadRows(Source):
         given = KnownIds()
         try:
             for letter in read_dead_letters(self._path):
-                if letter.stage == "call" and letter.id is not None and not given.mark(letter.id, SEEN):
+                if _askable(letter) and letter.id is not None and not given.mark(letter.id, SEEN):
                     yield (Row(letter.id, letter.index, letter.line, letter.request),)
         except (OSError, ValueError) as error:
             raise SourceFailed(f"{self.name} cannot be read on: {error}") from error
+
+
+def _askable(letter: DeadLetter) -> bool:
+    return letter.stage == "call" and letter.request is not None
 
 
 def second_letters(paths: Paths) -> Path:

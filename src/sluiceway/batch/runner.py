@@ -180,8 +180,8 @@ class Runner:
             else:
                 try:
                     prepared = self._target.prepare(row.value)
-                except BadRow as problem:
-                    await self._unread(row, problem, row.value)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is the row's
+                    await self._unread(row, BadRow.of(error), row.value)
                 else:
                     await self._room_for_one()
                     self._begin(row, prepared)
@@ -251,10 +251,16 @@ class Runner:
             self.stop(Stop(_DISK, str(error)))
 
     async def _answered(self, entry: UnderWay, answer: Any) -> None:
-        await self._keeper.answer(entry.result(answer, whole=self._settings.full_response))
-        entry.settled = True
-        self._weather.answered()
-        self._count(dead=False)
+        try:
+            await self._keeper.answer(entry.result(answer, whole=self._settings.full_response))
+        except CannotWrite:
+            raise
+        except Exception as error:  # noqa: BLE001 - no line can hold it: its repr raises
+            await self._bury(entry, error)
+        else:
+            entry.settled = True
+            self._weather.answered()
+            self._count(dead=False)
 
     async def _failed(self, entry: UnderWay, error: Exception) -> bool:
         """Do what is to be done after *error*; return whether to ask again."""

@@ -6,6 +6,7 @@ import inspect
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -19,7 +20,7 @@ from sluiceway.layers import bounded, rate_limited, retry_jitter
 from sluiceway.single_result import require_single_result
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from sluiceway.batch.templates import Template
     from sluiceway.layer import Layer
@@ -154,7 +155,7 @@ class Model(Target):
         endpoint: where prompts go.
 
     Raises:
-        TypeError: *client* is synchronous.
+        TypeError: *client* is synchronous, or the parameter `extra_body` no mapping.
         BatchError: there is no API key.
     """
 
@@ -180,6 +181,8 @@ class Model(Target):
         self._parameters = dict(parameters or {})
         if self._parameters.get("stream"):
             raise ValueError("parameters: a batch takes no streams, leave stream out")
+        if not _may_be_extra(extra := self._parameters.get("extra_body")):
+            raise TypeError(f"parameters: extra_body={extra!r} must be a mapping")
         of_answers = [name for name in OF_ANSWERS if self._parameters.get(name) is not None]
         if endpoint == "embeddings" and of_answers:
             raise ValueError(f"parameters: {of_answers[0]} is about answers in words, and embeddings have none")
@@ -206,10 +209,12 @@ class Model(Target):
         if question.endpoint not in self._create:
             raise BadRow("bad url", f"the client has no {question.endpoint}")
         body = {"model": self.name, **parameters_for(question.endpoint, self._parameters), **question.body}
+        also = body.get("extra_body")
+        if not _may_be_extra(also):
+            raise BadRow("bad body", f"extra_body must be an object, not one {type(also).__name__}")
         unknown = [name for name in body if name not in self._known[question.endpoint]]
         if unknown:
-            also = body.get("extra_body") or {}
-            body["extra_body"] = {**also, **{name: body.pop(name) for name in unknown}}
+            body["extra_body"] = {**(also or {}), **{name: body.pop(name) for name in unknown}}
         return question.endpoint, body
 
     def ask(self, prepared: Any) -> Awaitable[Any]:
@@ -231,6 +236,10 @@ def parameters_for(endpoint: Endpoint, parameters: Mapping[str, Any]) -> Mapping
     if endpoint == "embeddings":
         return {name: value for name, value in parameters.items() if name not in OF_ANSWERS}
     return parameters
+
+
+def _may_be_extra(body: object) -> bool:
+    return body is None or isinstance(body, Mapping)
 
 
 def places_of(layer: Layer) -> int | None:

@@ -70,8 +70,8 @@ class RowsToAsk:
             return None
         try:
             endpoint, prepared = self._target.prepare(row.value)
-        except BadRow as problem:
-            self._bury(row, problem, row.value)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the row's
+            self._bury(row, BadRow.of(error), row.value)
             return None
         body = dict(prepared)
         body |= body.pop("extra_body", None) or {}  # what the client's method has no argument for

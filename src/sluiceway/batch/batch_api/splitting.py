@@ -64,9 +64,9 @@ class _Open:
         self._input: BinaryIO = store.input_of(number).open("wb")
         self._rows: BinaryIO = store.rows_of(number).open("wb")
 
-    def add(self, line: bytes, task: Task, tokens: int) -> None:
+    def add(self, line: bytes, row: bytes, tokens: int) -> None:
         self._input.write(line)
-        self._rows.write(line_of([task.index, task.id, task.line, task.row]))
+        self._rows.write(row)
         self.requests += 1
         self.bytes += len(line)
         self.tokens += tokens
@@ -82,7 +82,7 @@ async def split(
     store: PartStore,
     limits: PartLimits,
     counter: TokenCounter | None = None,
-    refuse: Callable[[Task, TaskTooLarge], None] | None = None,
+    refuse: Callable[[Task, Exception], None] | None = None,
 ) -> list[Part]:
     """Write *tasks* into parts and note in *store* that all are there; return the parts.
 
@@ -93,7 +93,8 @@ async def split(
         store: where the parts are written; what it had before is deleted.
         limits: of a part.
         counter: counts the prompts' tokens; None for characters / 4.
-        refuse: told of a request that is too large for any part, which is then left out; None to raise.
+        refuse: told of a request that is too large for any part or cannot be written, which is then left out; None to
+            raise.
 
     Raises:
         TaskTooLarge: a request alone is more than *limits* allow.
@@ -106,10 +107,12 @@ async def split(
     number = 0
     try:
         async for task in tasks:
-            line = _line(task)
-            tokens = estimate((), dict(task.body), counter=counter).input_tokens
-            if not limits.fits(1, len(line), tokens):
-                _too_large(task, len(line), tokens, limits, refuse)
+            try:
+                line, row, tokens = _written(task, limits, counter)
+            except Exception as error:
+                if refuse is None:
+                    raise
+                refuse(task, error)
                 continue
             kind = (task.endpoint, str(task.body.get("model", "")))
             part = filling.get(kind)
@@ -118,7 +121,7 @@ async def split(
                     parts.append(part.close())
                 number += 1
                 filling[kind] = part = _Open(store, number, *kind)
-            part.add(line, task, tokens)
+            part.add(line, row, tokens)
     finally:
         parts += [part.close() for part in filling.values()]
     parts.sort(key=lambda part: part.number)
@@ -126,17 +129,13 @@ async def split(
     return parts
 
 
-def _line(task: Task) -> bytes:
+def _written(task: Task, limits: PartLimits, counter: TokenCounter | None) -> tuple[bytes, bytes, int]:
+    """Return the line of the request, the line of its row, and its tokens."""
     # Not the row's own id: that may be long, and stand twice in the source.
     body: dict[str, Any] = {"custom_id": f"{PREFIX}{task.index}", "method": "POST", "url": task.endpoint}
-    return line_of(body | {"body": dict(task.body)})
-
-
-def _too_large(
-    task: Task, size: int, tokens: int, limits: PartLimits, refuse: Callable[[Task, TaskTooLarge], None] | None
-) -> None:
-    most = f"{limits.bytes:,} bytes" + ("" if limits.tokens is None else f" and {limits.tokens:,} tokens")
-    error = TaskTooLarge(f"row {task.id!r} takes {size:,} bytes and about {tokens:,} tokens; a batch has {most}")
-    if refuse is None:
-        raise error
-    refuse(task, error)
+    line = line_of(body | {"body": dict(task.body)})
+    tokens = estimate((), dict(task.body), counter=counter).input_tokens
+    if not limits.fits(1, len(line), tokens):
+        most = f"{limits.bytes:,} bytes" + ("" if limits.tokens is None else f" and {limits.tokens:,} tokens")
+        raise TaskTooLarge(f"row {task.id!r} takes {len(line):,} bytes and about {tokens:,} tokens; a batch has {most}")
+    return line, line_of([task.index, task.id, task.line, task.row]), tokens

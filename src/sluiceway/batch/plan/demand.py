@@ -49,10 +49,11 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """One request and what it takes."""
+    """One request and what it takes: tokens, and bytes of the Batch API, about."""
 
     body: Mapping[str, Any]
     estimate: Estimate
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Demand:
     exact: bool = True
     largest: float = 0.0
 
-    def plus(self, sized: Sized, size: int, answers: Answers, charges: Charges) -> Demand:
+    def plus(self, sized: Sized, answers: Answers, charges: Charges) -> Demand:
         """Return it with one request more."""
         guess = sized.estimate
         low, usual, high = answers.of(guess.output_tokens)
@@ -93,7 +94,7 @@ class Demand:
             output_low=self.output_low + low,
             output_high=self.output_high + high,
             charged=self.charged + charges.of(guess, usual),
-            size=self.size + size + _LINE,
+            size=self.size + sized.size,
             exact=self.exact and guess.exact,
             largest=max(self.largest, guess.input_tokens + usual),
         )
@@ -174,9 +175,9 @@ def _sized(row: Row | Unread, asking: Asking, counter: TokenCounter | None) -> S
         return row.problem
     try:
         body = asking.request(row.value)
-    except BadRow as problem:
-        return problem
-    return Sized(body, estimate((), body, counter=counter))
+        return Sized(body, estimate((), body, counter=counter), _size(body) + _LINE)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the row's
+        return BadRow.of(error)
 
 
 async def demands_of(
@@ -190,7 +191,7 @@ async def demands_of(
             bad[each.kind] = bad.get(each.kind, 0) + 1
             continue
         model = str(each.body["model"])
-        by_model[model] = by_model.get(model, Demand(model)).plus(each, _size(each.body), answers, charges)
+        by_model[model] = by_model.get(model, Demand(model)).plus(each, answers, charges)
     ordered = sorted(by_model.values(), key=lambda demand: -demand.requests)
     return Demands(tuple(ordered), bad, counted)
 

@@ -36,7 +36,10 @@ class Naming:
 
     def row(self, value: Any, index: int, line: int | None, size: int = 0) -> Row | Unread:
         """Return *value* as a row; unreadable if its id can be none, or it alone has or lacks one."""
-        id_ = own_id(value, self._names)
+        try:
+            id_ = own_id(value, self._names)
+        except Exception as error:  # noqa: BLE001 - what an iterable gives may raise whatever it wants
+            return Unread(index, line, BadRow.of(error), size=size)
         if self._given is None:
             self._given = id_ is not None
         problem = self._problem(id_)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sluiceway.batch.errors import BadRow
 from sluiceway.batch.sources.files import File
 from sluiceway.batch.sources.naming import Naming
+from sluiceway.batch.sources.row import Unread
 from sluiceway.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sluiceway.batch.sources.row import Row, Unread
+    from sluiceway.batch.sources.row import Row
 
 _BATCH = 256
 
@@ -55,8 +57,20 @@ class Parquet(File):
         index = 0
         for batch in table.iter_batches(batch_size=_BATCH):
             size = batch.nbytes // max(1, batch.num_rows)
-            for value in batch.to_pylist():
-                yield naming.row(value, index, None, size)
+            for value in _values(batch):
+                bad = isinstance(value, BadRow)
+                yield Unread(index, None, value, size=size) if bad else naming.row(value, index, None, size)
                 index += 1
             self.went(index / self.total)
         self.went(1.0)
+
+
+def _values(batch: Any) -> list[Any]:
+    """Return the rows of *batch*; in the place of one that Python has no values for, what is wrong with it."""
+    try:
+        values: list[Any] = batch.to_pylist()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is one row's
+        if batch.num_rows == 1:
+            return [BadRow.of(error)]
+        return [value for i in range(batch.num_rows) for value in _values(batch.slice(i, 1))]
+    return values
