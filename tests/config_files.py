@@ -43,11 +43,11 @@ replace = { mine = { limit = 100 }, hedged = false, chaos = false }
 
 [pipelines.spread]
 layers = [
+  { use = "coalesced", streams = true },
   { use = "routed", strategy = "weight", deployments = [
     { name = "eu", kwargs = { model = "gpt-4o" }, layers = [{ use = "rate_limited", rpm = 60 }] },
     { name = "us", weight = 2, layers = [{ use = "adaptive_bound", initial = 4, max = 9 }] },
   ] },
-  { use = "coalesced", streams = true },
   { use = "adaptive_rate", initial = 5, law = "aimd" },
 ]
 

@@ -40,6 +40,7 @@ from sluiceway import (
     timed,
 )
 from sluiceway import testing as sluiceway_testing
+from sluiceway.backends.memory import MemoryStore
 from sluiceway.config import Registry, load
 from sluiceway.config.registry import model
 from sluiceway.queues.fair import tenant
@@ -71,12 +72,12 @@ def in_code():
         )
 
     spread = Pipeline(
+        coalesced(streams=True),
         routed(
             Deployment("eu", kwargs={"model": "gpt-4o"}, layers=[rate_limited(rpm=60)]),
             Deployment("us", weight=2, layers=[adaptive_bound(4, max=9)]),
             strategy="weight",
         ),
-        coalesced(streams=True),
         adaptive_rate(5, law="aimd"),
         name="spread",
     )
@@ -101,7 +102,7 @@ def test_every_layer_of_the_package_stands_in_that_file():
     used |= {
         each["use"]
         for each in (
-            table for one in DATA["pipelines"]["spread"]["layers"][0]["deployments"] for table in one["layers"]
+            table for one in DATA["pipelines"]["spread"]["layers"][1]["deployments"] for table in one["layers"]
         )
     }
     assert set(layers.__all__) == used
@@ -308,6 +309,32 @@ def test_tables_in_settings_are_merged_where_they_are_replaced():
     config = load(file)
     assert Fair(weights={"acme": 3}, default_weight=4) == config.pipelines["a"].layers[0].settings()["queue"]
     assert "Fifo()" == repr(config.pipelines["b"].layers[0].settings()["queue"])
+
+
+@pytest.mark.parametrize(
+    ("queue", "made"),
+    [
+        ("fifo", "Fifo()"),
+        ("priority", "Priority()"),
+        ("fair", "Fair()"),
+        ({"use": "priority", "within": "fair"}, "Priority(within=Fair())"),
+    ],
+)
+def test_a_queue_without_settings_is_its_name(queue, made):
+    """`queue = "fifo"` is `queue = { use = "fifo" }`, also where a queue stands in another."""
+    config = load({"pipelines": {"chat": {"layers": [{"use": "bounded", "limit": 3, "queue": queue}]}}})
+    handle = config.pipelines["chat"]
+    assert made == repr(handle.layers[0].settings()["queue"])
+    again = load(text=describe(handle).to_config("json"), format="json")
+    assert handle.layers[0].settings() == again.pipelines["chat"].layers[0].settings()
+
+
+def test_a_store_may_have_a_name():
+    """One that the application made and registered."""
+    store = MemoryStore()
+    file = {"pipelines": {"chat": {"layers": [{"use": "bounded", "limit": 3, "store": "ours"}]}}}
+    config = load(file, registry=Registry({"ours": store}))
+    assert store is config.pipelines["chat"].layers[0].settings()["store"]
 
 
 def test_nothing_is_warned_of_where_nothing_is_unwise():

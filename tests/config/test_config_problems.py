@@ -66,6 +66,8 @@ EXPECTED = [
 
 
 BOUND = {"use": "bounded", "limit": 3}
+QUEUES = "'fifo', 'priority', 'fair', a table such as { use = \"priority\", aging = \"10s\" }, or a registered name"
+STORES = 'a table such as { use = "redis", url = "redis://localhost:6379" }, or a registered name'
 
 
 def problems(*args, **kwargs):
@@ -131,7 +133,15 @@ def test_the_message_names_the_place_and_what_is_allowed(text, form, expected):
         ([{"use": "presets.batch"}], {}, 'has several layers: write extends = "presets.batch"'),
         ([{"use": "routed", "deployments": []}], {}, "routed() needs a deployment"),
         ([{"use": "bounded", "limit": True}], {}, "limit: true must be a whole number"),
-        ([{**BOUND, "queue": "fifo"}], {}, "'fifo' stands for nothing"),
+        ([{**BOUND, "queue": "fifoo"}], {}, "queue: 'fifoo' stands for nothing: did you mean 'fifo'?"),
+        ([{**BOUND, "queue": "last"}], {}, f"queue: 'last' stands for nothing: it must be {QUEUES}"),
+        ([{**BOUND, "queue": 5}], {}, f"queue: 5 must be {QUEUES}"),
+        ([{**BOUND, "queue": "model"}], {}, f"queue: 'model' is no queue: it must be {QUEUES}"),
+        ([{**BOUND, "queue": {"use": "model"}}], {}, f"queue: 'model' is no queue: it must be {QUEUES}"),
+        ([{**BOUND, "queue": {"use": "redis", "url": "redis://x"}}], {}, "queue: 'redis' is no queue: it must be"),
+        ([{**BOUND, "store": "redis://me:pw@x"}], {}, f"store: 'redis://...' stands for nothing: it must be {STORES}"),
+        ([{**BOUND, "store": {"use": "fifo"}}], {}, f"store: 'fifo' is no store: it must be {STORES}"),
+        ([{"use": "observed", "tracer_provider": "last"}], {}, "'last' stands for nothing: there is model, priority,"),
         ([{**BOUND, "queue": {"use": "prioritty"}}], {}, "'prioritty' stands for nothing: did you mean"),
         ([{**BOUND, "queue": {"use": "priority", "agin": 3}}], {}, "Priority has no setting 'agin': did you mean"),
         ([{"use": "retry_jitter", "jitter": "ful"}], {}, "'ful' must be 'full' or 'equal' or 'decorrelated' or 'none'"),

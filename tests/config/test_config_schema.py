@@ -46,6 +46,8 @@ def test_a_file_that_loads_is_valid():
     assert [] == list(CHECK.iter_errors(DATA))
     limit = {"use": "rate_limited", "rpm": "env:RPM", "store": {"use": "redis", "url": "env:URL"}}
     assert [] == list(CHECK.iter_errors({"$schema": "x.json", "version": 1, "limits": {"l": limit}}))
+    bare = {"use": "bounded", "limit": 3, "queue": "fair", "store": "ours"}
+    assert [] == list(CHECK.iter_errors({"limits": {"l": bare}}))
     preset = {"use": "presets.openai_tier(3)", "burst": "1s"}
     assert [] == list(CHECK.iter_errors({"limits": {"l": preset}, "pipelines": {"c": {"extends": "presets.batch"}}}))
 

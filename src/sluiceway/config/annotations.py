@@ -38,6 +38,8 @@ _NAMED: Final[Mapping[str, tuple[Kind, ...]]] = MappingProxyType(
         "On": (kinds.ERRORS,),
         "Per": (kinds.PERIODS,),
         "Alternative": (kinds.ALTERNATIVE,),
+        "Discipline": (kinds.QUEUE,),
+        "SharedStore": (kinds.STORE,),
         "Random": (kinds.SEED,),
         "RetryBudget": (kinds.BUDGET,),
         "Layer": (kinds.LAYER,),
@@ -63,7 +65,9 @@ def kinds_of(annotation: Any, names: Mapping[str, Any]) -> tuple[Kind, ...]:
     except SyntaxError:
         return (kinds.ANYTHING,)
     found = list(dict.fromkeys(_kinds(node, names)))
-    found.sort(key=lambda kind: kind is kinds.OBJECT)  # a text is a text where one is taken, and no object's name
+    if kinds.OBJECT in found:  # any object, so none in particular
+        found = [kind for kind in found if kind is kinds.OBJECT or kind.name != "object"]
+    found.sort(key=lambda kind: kind.name == "object")  # a text is a text where one is taken, and no object's name
     return tuple(found)
 
 

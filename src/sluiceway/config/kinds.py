@@ -10,6 +10,7 @@ import pydantic
 from pydantic import WithJsonSchema
 
 from sluiceway.durations import seconds
+from sluiceway.sharing.store import SharedStore
 
 from .secrets import Secret
 
@@ -26,7 +27,7 @@ class Kind:
         words: what is allowed, for messages.
         type: the same for pydantic.
         fits: whether a value that passed may be of this kind; where several do, the first counts.
-        inner: the kinds inside of a list or table, or the class of a record.
+        inner: the kinds inside of a list or table, the class of a record, or what an object has to be.
     """
 
     name: str
@@ -34,6 +35,21 @@ class Kind:
     type: Any
     fits: Callable[[Any], bool]
     inner: Any = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an object has to be where one kind of them is wanted.
+
+    Attributes:
+        what: one is called.
+        bare: the names of ours that say enough by themselves, without a table.
+        fits: whether an object is one.
+    """
+
+    what: str
+    bare: tuple[str, ...]
+    fits: Callable[[Any], bool]
 
 
 def _checked(fits: Callable[[Any], bool], schema: Mapping[str, Any]) -> Any:
@@ -141,6 +157,20 @@ OBJECT: Final = Kind(
     'a table such as { use = "priority" }',
     _checked(_is_object, {"x-def": "object"}),
     _is_object,
+)
+QUEUE: Final = Kind(
+    "object",
+    "'fifo', 'priority', 'fair', a table such as { use = \"priority\", aging = \"10s\" }, or a registered name",
+    _checked(_is_object, {"x-def": "queue"}),
+    _is_object,
+    Made("queue", ("fifo", "priority", "fair"), lambda v: hasattr(v, "open") and not isinstance(v, type)),
+)
+STORE: Final = Kind(
+    "object",
+    'a table such as { use = "redis", url = "redis://localhost:6379" }, or a registered name',
+    _checked(_is_object, {"x-def": "store"}),
+    _is_object,
+    Made("store", (), lambda v: isinstance(v, SharedStore)),
 )
 SEED: Final = Kind("seed", "a whole number, from which chance starts", pydantic.StrictInt, INTEGER.fits)
 BUDGET: Final = Kind(

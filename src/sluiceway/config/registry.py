@@ -99,6 +99,10 @@ class Registry:
         """Return the classes of layers among what has a name."""
         return {name: thing for name, thing in self._named.items() if _is_layer(thing)}
 
+    def knows(self, name: str) -> bool:
+        """Return whether *name* stands for something, or is that of a thing in a module."""
+        return name in self._named or _ELSEWHERE.fullmatch(name) is not None
+
     def find(self, name: str) -> Any:
         """Return what *name* stands for.
 

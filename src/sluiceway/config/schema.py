@@ -14,12 +14,13 @@ from sluiceway.session import Session
 
 from . import docstrings
 from .document import Document, PipelineTable
+from .kinds import QUEUE
 from .objects import OBJECTS, class_of
 from .presets import PRESETS
 from .settings import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pydantic
 
@@ -77,7 +78,9 @@ def json_schema(layers: Mapping[str, type[Layer]] | None = None) -> dict[str, An
             "layer": {"anyOf": [{"$ref": "#/$defs/reference"}, {"$ref": "#/$defs/own_layer"}]},
             "reference": _reference(),
             "own_layer": {"anyOf": [*({"$ref": f"#/$defs/{name}"} for name in items), _elsewhere()]},
-            "object": {"anyOf": [*map(_object, OBJECTS), {"type": "string"}, _elsewhere()]},
+            "object": _objects(OBJECTS),
+            "queue": _objects(QUEUE.inner.bare, bare=True),
+            "store": _objects(_OPEN),
             "budget": _table(RetryBudget),
             "Deployment": _table(Deployment),
             **items,
@@ -158,6 +161,12 @@ def _elsewhere() -> dict[str, Any]:
         "properties": {"use": {"type": "string", "pattern": rf"^(presets\.({presets})\b.*|[\w.]+:\w+)$"}},
         "required": ["use"],
     }
+
+
+def _objects(uses: Iterable[str], *, bare: bool = False) -> dict[str, Any]:
+    """Return the schema of an object: a table that makes one of *uses*, or a name, which *bare* ones of them are."""
+    names = [{"enum": list(uses)}] if bare else []
+    return {"anyOf": [*names, *map(_object, uses), {"type": "string"}, _elsewhere()]}
 
 
 def _object(use: str) -> dict[str, Any]:

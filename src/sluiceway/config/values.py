@@ -14,7 +14,7 @@ from sluiceway.order import PipelineWarning
 from sluiceway.sharing.store import SharedStore
 
 from .objects import OBJECTS, class_of, remember
-from .problems import Problems, quoted
+from .problems import Problems, hinted, quoted
 from .settings import settings_of
 
 if TYPE_CHECKING:
@@ -159,26 +159,49 @@ class Values(ABC):
             return tuple(self._periods(each, _, (*at, i)) for i, each in enumerate(value))
         return value if value in ("session", "tenant", "day") else self._function(value, _, at)
 
-    def _made_object(self, value: Any, _: Kind, at: Path) -> Any:
+    def _made_object(self, value: Any, kind: Kind, at: Path) -> Any:
         """Return what a name stands for, or what ``{ use = ... }`` makes."""
         if isinstance(value, str):
-            return self._found(value, at)
+            if not kind.inner or value not in kind.inner.bare:
+                return self._fitting(self._named(value, kind, at), value, kind, at)
+            value = {"use": value}
         place = self._owner, at
         old = None if self._earlier is None else self._earlier.objects.get(place)
-        made = old[1] if old is not None and old[0] == value else self._used(value, at)
+        if old is not None and old[0] == value:
+            made = old[1]
+        else:
+            made = self._fitting(self._used(value, kind, at), value["use"], kind, at)
         self.objects[place] = value, made
         if made is not None:
             remember(made, value)
         return made
 
-    def _used(self, value: dict[str, Any], at: Path) -> Any:
+    def _fitting(self, made: Any, name: str, kind: Kind, at: Path) -> Any:
+        """Return what was *made* by *name*; None, and a problem noted, if it is something else than is wanted."""
+        if made is None or not kind.inner or kind.inner.fits(made):
+            return made
+        self._problems.add(at, f"{quoted(name)} is no {kind.inner.what}: it must be {kind.words}")
+        return None
+
+    def _named(self, name: str, kind: Kind, at: Path) -> Any:
+        """Return what *name* stands for, where something of *kind* is wanted."""
+        if not kind.inner or self._registry.knows(name):
+            return self._found(name, at)
+        near = hinted(name, kind.inner.bare)
+        scheme, address, _ = name.partition("://")  # whose rest may hold a password
+        called = quoted(f"{scheme}://..." if address else name)
+        meant = f"did you mean {near!r}?" if near else f"it must be {kind.words}"
+        self._problems.add(at, f"{called} stands for nothing: {meant}")
+        return None
+
+    def _used(self, value: dict[str, Any], kind: Kind, at: Path) -> Any:
         """Return what *value* makes, a table with `use`."""
         use = value["use"]
         settings = {name: each for name, each in value.items() if name != "use"}
         if use in OBJECTS:
             cls = self._ours(use, at)
         else:
-            cls = self._found(use, (*at, "use"))
+            cls = self._named(use, kind, (*at, "use"))
             if cls is not None and not isinstance(cls, type):
                 if settings:
                     self._problems.add(at, f"{quoted(use)} is an object and no class, and takes no settings")
