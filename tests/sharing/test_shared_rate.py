@@ -1,6 +1,8 @@
 """rate_limited(store=): several workers, one limit; on virtual time, each worker with a store of its own."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -317,6 +319,22 @@ def test_one_object_serves_one_loop_after_the_other(server):
 
     for _ in range(3):
         run(some())
+
+
+def test_a_store_keeps_no_event_loop():
+    """A loop goes when its program is done with it; the layer itself still knows the one it was used in last."""
+    loops = weakref.WeakSet()
+    limiter = rate_limited(rpm=6_000, store=MemoryStore())
+    ask = limiter(ScriptedProvider(1))
+
+    async def main():
+        loops.add(asyncio.get_running_loop())
+        await ask()
+
+    for _ in range(3):
+        run(main())
+    gc.collect()
+    assert 1 == len(loops)
 
 
 def test_what_is_no_store_is_refused():

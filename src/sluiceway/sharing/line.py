@@ -27,7 +27,7 @@ class StoreAwayError(Exception):
 
 
 class Line:
-    """One event loop's line to a store.
+    """One event loop's line to a store; it holds on to neither, since the store keeps it for as long as the loop lives.
 
     Attributes:
         id: this worker's name in the store.
@@ -38,9 +38,7 @@ class Line:
         connection: what the store keeps of it.
     """
 
-    def __init__(self, store: SharedStore, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = store
-        self._loop = loop
+    def __init__(self) -> None:
         self._pid = os.getpid()
         self.id = f"{self._pid}-{os.urandom(4).hex()}"
         self.away = False
@@ -61,7 +59,7 @@ class Line:
 
     def retry_in(self) -> float:
         """Return the seconds until the store is tried again; 0 if it is not away."""
-        return max(0.0, self._retry_at - self._loop.time()) if self.away else 0.0
+        return max(0.0, self._retry_at - _now()) if self.away else 0.0
 
     async def exchange(self, store: SharedStore, kind: Kind, key: str, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the store answers.
@@ -69,7 +67,7 @@ class Line:
         Raises:
             StoreAwayError: it does not, or did not a moment ago.
         """
-        sent = self._loop.time()
+        sent = _now()
         if self.away:
             if sent < self._retry_at:
                 raise StoreAwayError(self.reason)
@@ -80,7 +78,7 @@ class Line:
         except Exception as error:
             self._failed(store, error)
             raise StoreAwayError(self.reason) from error
-        received = self._loop.time()
+        received = _now()
         self._heard(sent, received, answer["now"])
         if self.away:
             self.away = False
@@ -90,7 +88,7 @@ class Line:
 
     def _failed(self, store: SharedStore, error: Exception) -> None:
         self.reason = f"no answer within {store.timeout:g} s" if isinstance(error, TimeoutError) else repr(error)[:200]
-        self._retry_at = self._loop.time() + self._wait * random.uniform(0.75, 1.25)
+        self._retry_at = _now() + self._wait * random.uniform(0.75, 1.25)
         self._wait = min(_LAST, self._wait * 2.0)
         self._connects = True
         if not self.away:
@@ -99,7 +97,7 @@ class Line:
 
     def _tell(self, store: SharedStore, what: str) -> None:
         reason = self.reason if what == "away" else ""
-        publish(StoreChanged(self._loop.time(), None, type(store).__name__, what, store.away, reason))
+        publish(StoreChanged(_now(), None, type(store).__name__, what, store.away, reason))
 
     def _heard(self, sent: float, received: float, there: float) -> None:
         """Measure the store's clock: its moment lay between *sent* and *received*, and late is safer than early."""
@@ -120,3 +118,7 @@ class Line:
         tasks = [task for task in [feeder.rest() for feeder in list(self.feeders)] if task is not None]
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

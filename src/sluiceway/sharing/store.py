@@ -86,7 +86,7 @@ class SharedStore(ABC):
         """Return the line that *loop* has to the store, made on first use."""
         line = self._lines.get(loop)
         if line is None or line.stale():
-            line = self._lines[loop] = Line(self, loop)
+            line = self._lines[loop] = Line()
         return line
 
     def share_retries(self, budget: RetryBudget) -> Callable[[], None]:
