@@ -148,9 +148,9 @@ class File(Source):
                 return
             number += 1
             length = len(line)
-            rest = line
-            while not rest.endswith(b"\n") and len(rest) > _BLOCK:  # longer than the longest: pass over the rest
-                rest = readline(self._longest + 1)
+            rest = line if length > self._longest else b""
+            while rest and not rest.endswith(b"\n"):  # longer than the longest: pass over the rest
+                rest = readline(_BLOCK)
                 length += len(rest)
                 if not rest:
                     break
