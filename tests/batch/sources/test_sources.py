@@ -112,6 +112,45 @@ async def test_an_open_quote_ends_the_reading_before_the_memory_does(tmp_path):
         await read(path, max_row=10_000)
 
 
+async def test_a_bare_carriage_return_is_one_bad_row(tmp_path):
+    """The rows around it are read, and a line is counted from where its row begins."""
+    path = tmp_path / "p.csv"
+    path.write_bytes(
+        b"id,prompt\n" + b"".join(b"%d,x%s\n" % (i, b"\ry" * (i == 100)) for i in range(400)) + b"\n400,x\n"
+    )
+    rows = await read(path)
+    (bad,) = (row for row in rows if isinstance(row, Unread))
+    assert (401, 100, 102, "not CSV", "100,x\ry\n") == (len(rows), bad.index, bad.line, bad.problem.kind, bad.text)
+    assert (400, 403) == (rows[-1].index, rows[-1].line)
+
+
+async def test_rows_before_the_place_where_the_reading_ends_are_there(tmp_path):
+    """Those that came in the same moment too."""
+    path = tmp_path / "p.csv"
+    path.write_text("id,prompt\n" + "".join(f"{i},x\n" for i in range(300)) + '300,"never closed\n' + "x,y\n" * 5_000)
+    opened, found = open_source(path, max_row=10_000), []
+
+    async def read_on():
+        async for chunk in opened.chunks():
+            found.extend(chunk)
+
+    with pytest.raises(SourceFailed, match="an open quote"):
+        await read_on()
+    opened.close()
+    assert [str(i) for i in range(300)] == [row.id for row in found]
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.txt"])
+@pytest.mark.parametrize("last", [b"", b"\n", b"\nlast\n"])
+async def test_a_line_that_is_too_long_is_one_row_however_long_it_is(tmp_path, name, last):
+    """The rest of it is no prompt."""
+    for length in (11, 20, 21, 22, 23, 45, 2_500_000):
+        (tmp_path / name).write_bytes(b'"' + b"x" * length + b'"' + last)
+        rows = await read(tmp_path / name, max_row=20)
+        assert [isinstance(row, Unread) for row in rows[:1]] == [length + 2 + len(last[:1]) > 20]
+        assert len(rows) == (2 if b"last" in last else 1)
+
+
 async def test_a_header_with_one_name_twice_is_refused(tmp_path):
     """One column would hide the other."""
     path = tmp_path / "p.csv"

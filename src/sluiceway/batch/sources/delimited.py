@@ -30,6 +30,7 @@ class Delimited(File):
         super().__init__(path, id_column, longest)
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         self._pending = 0
+        self._text = ""
 
     def columns(self) -> Sequence[str] | None:
         """Return those of its header; None if that cannot be read, which the reading will tell."""
@@ -53,27 +54,43 @@ class Delimited(File):
         if len(set(names)) < len(names):
             raise BatchError(f"{self.name}: two columns of the header have one name")
         naming = Naming(self.id_column, names)
-        line = records.line_num
-        for index, cells in enumerate(record for record in records if record):
+        for index, (line, cells) in enumerate(_records(records)):
             size, self._pending = self._pending, 0
-            value = dict(zip(names, cells, strict=False))
             try:
                 _check(names, cells)
-                yield naming.row(value, index, line + 1, size)
+                yield naming.row(dict(zip(names, cells, strict=True)), index, line, size)
             except BadRow as problem:
-                text = self._delimiter.join(cells)[:SHOWN].encode(errors="surrogateescape")
-                yield Unread(index, line + 1, problem, text.decode(errors="backslashreplace"), size)
-            line = records.line_num
+                text = (self._text if isinstance(cells, csv.Error) else self._delimiter.join(cells))[:SHOWN]
+                shown = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+                yield Unread(index, line, problem, shown, size)
 
     def _texts(self) -> Iterator[str]:
         for number, line, length in self.lines():
             self._pending += length
             if self._pending > self._longest:
                 raise BatchError(f"a row at line {number:,} is longer than max_row={self._longest:,}: an open quote?")
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
+            self._text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
+            yield self._text
 
 
-def _check(names: list[str], cells: list[Any]) -> None:
+def _records(records: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the line where each record begins, and its cells or why it is none; empty lines are no records."""
+    while True:
+        line = records.line_num + 1
+        try:
+            cells = next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:  # as of a bare carriage return; the reader goes on with the next line
+            yield line, error
+        else:
+            if cells:
+                yield line, cells
+
+
+def _check(names: list[str], cells: Any) -> None:
+    if isinstance(cells, csv.Error):
+        raise BadRow("not CSV", str(cells).partition(" - ")[0])
     if len(cells) != len(names):
         raise BadRow("wrong columns", f"the row has {len(cells)} columns, the header {len(names)}")
     try:

@@ -123,13 +123,13 @@ class File(Source):
         """Yield up to 256 rows, or about a megabyte, at a time."""
         rows = self.rows()
         while True:
-            try:
-                chunk = await asyncio.to_thread(_some, rows)
-            except Exception as error:
+            chunk, error = await asyncio.to_thread(_some, rows)
+            if chunk:
+                yield chunk
+            if error is not None:
                 raise SourceFailed(f"{self.name} cannot be read on: {error}") from error
             if not chunk:
                 break
-            yield chunk
         if self._size is not None and self._read < self._size:
             raise SourceFailed(
                 f"{self.name} ended at {self._read:,} bytes and had {self._size:,} at the start: it was changed"
@@ -152,8 +152,6 @@ class File(Source):
             while rest and not rest.endswith(b"\n"):  # longer than the longest: pass over the rest
                 rest = readline(_BLOCK)
                 length += len(rest)
-                if not rest:
-                    break
             self._read += length
             yield number, line, length
 
@@ -172,12 +170,16 @@ class File(Source):
         self.file.close()
 
 
-def _some(rows: Iterator[Row | Unread]) -> list[Row | Unread]:
+def _some(rows: Iterator[Row | Unread]) -> tuple[list[Row | Unread], Exception | None]:
+    """Return some rows, and the error with which the reading ended behind them, if it did."""
     chunk: list[Row | Unread] = []
     size = 0
-    for row in rows:
-        chunk.append(row)
-        size += row.size
-        if len(chunk) >= _ROWS or size >= _BYTES:
-            break
-    return chunk
+    try:
+        for row in rows:
+            chunk.append(row)
+            size += row.size
+            if len(chunk) >= _ROWS or size >= _BYTES:
+                break
+    except Exception as error:  # noqa: BLE001 - told when the rows before it are through
+        return chunk, error
+    return chunk, None
