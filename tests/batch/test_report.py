@@ -7,6 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from sluiceway.batch import BatchError
 from sluiceway.batch.dead_letters import DeadLetter, Failure
 from sluiceway.batch.manifest import Manifest
 from sluiceway.batch.paths import Paths
@@ -73,6 +74,63 @@ def paths(tmp_path):
     bad = letter(32, stage="read", attempts=0, finished_at=0.0, error=Failure("not JSON", "x"))
     killed = {"started_at": "2026-11-22T14:00:00.000+00:00", "pipeline": []}
     return batch(tmp_path, [row(n) for n in range(30)], [letter(30), letter(31), bad], [killed, RUN])
+
+
+# ------------------------------------------------------------------ what is read
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"usage": 5}, "usage=5 must be an object of whole numbers or null"),
+        ({"usage": {"input_tokens": "many"}}, "usage is a dict and must be an object of whole numbers"),
+        ({"finished_at": 1e30}, "finished_at=1e+30 must be seconds since 1970"),
+        ({"latency_s": SECRET}, "latency_s is a str and must be a number"),
+        ({"cost_usd": float("nan")}, "cost_usd=nan must be a number"),
+        ({"waited_s": {"bounded": None}}, "waited_s is a dict and must be an object of numbers"),
+        ({"attempts": []}, "attempts=[] must be a whole number"),
+        ({"model": ["m"]}, "model is a list and must be a text or null"),
+    ],
+)
+def test_a_field_of_another_type_is_named_with_its_line(tmp_path, fields, told):
+    """Not a traceback from where it is used; the text of anybody is not in it."""
+    paths = batch(tmp_path, [row(0)])
+    with paths.results.open("a") as file:
+        file.write(json.dumps({"id": "x", "output": SECRET, **fields}) + "\n")
+    done = CliRunner().invoke(report_command, [str(paths.results)])
+    assert (1, True) == (done.exit_code, f"answers.jsonl, line 2: {told}" in done.output)
+    assert SECRET not in done.output
+
+
+def test_dead_letters_are_looked_at_too(tmp_path):
+    """They are added up with the rows."""
+    paths = batch(tmp_path, [row(0)], [letter(1)])
+    with paths.dead.open("a") as file:
+        file.write('{"id": 1, "error": {"type": "x"}, "usage": 5}\n')
+    with pytest.raises(ValueError, match=r"answers\.dead\.jsonl, line 2: usage=5 must be"):
+        gather(paths)
+
+
+@pytest.mark.parametrize("field", ["source", "settings"])
+def test_a_manifest_that_is_none_is_named_with_its_field(tmp_path, field):
+    """Both for a report and for the next run of the batch."""
+    paths = batch(tmp_path, [row(0)])
+    paths.manifest.write_text(json.dumps({"format": 1, "source": {}, "settings": {}} | {field: []}))
+    with pytest.raises(BatchError, match=rf"answers\.manifest\.json is no manifest of a batch \({field}=\[\] must be"):
+        gather(paths)
+
+
+def test_a_run_that_is_none_is_left_out(tmp_path):
+    """A batch and its report can do without that history."""
+    odd = [5, {"elapsed_s": "x"}, {"pipeline": 5}, {"stopped": 5}, {"stats": {"attempt_errors": {"a": "b"}}}]
+    assert 1 == len(gather(batch(tmp_path, [row(0)], runs=[*odd, RUN])).runs)
+
+
+def test_rows_of_two_centuries_are_drawn_at_once(tmp_path):
+    """A pause counts for nothing, however long: its seconds were walked through."""
+    found = gather(batch(tmp_path, [row(0), row(1), row(2, finished_at=250_000_000_000.0)]))
+    drawn = json.loads(next(iter(charts(found)))[2])
+    assert 3 == len(drawn["data"][0]["x"])
 
 
 # ------------------------------------------------------------------ what is added up

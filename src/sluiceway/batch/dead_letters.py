@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from sluiceway.batch.fields import require
 from sluiceway.batch.json_lines import line_of, objects_in
-from sluiceway.batch.rows import Id, is_id, usage_from_dict, usage_to_dict
+from sluiceway.batch.rows import TOOK, Id, is_id, usage_from_dict, usage_to_dict
 from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
@@ -108,11 +109,12 @@ class DeadLetter:
         """Return what a line of the file holds; fields that it lacks have their defaults.
 
         Raises:
-            ValueError: it has no `error` with a `type`, or an `id` that is none.
+            ValueError: it has no `error` with a `type`, an `id` that is none, or a field of another type than its own.
         """
         error, id_, usage = row.get("error"), row.get("id"), row.get("usage")
         if not isinstance(error, dict) or "type" not in error or not (id_ is None or is_id(id_)):
             raise ValueError("a dead letter has an id and an error")
+        require(row, TOOK)
         return cls(
             id_,
             row.get("index", 0),

@@ -9,12 +9,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BatchError
+from sluiceway.batch.fields import NUMBER, NUMBERS, OBJECT, OBJECTS, TEXT, WHOLE, optional, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 FORMAT: Final = 1
+_OF_RUN: Final = {
+    "elapsed_s": NUMBER,
+    "answered": WHOLE,
+    "dead": WHOLE,
+    "pending": WHOLE,
+    "stopped": optional(OBJECT),
+    "stats": optional(OBJECT),
+    "pipeline": OBJECTS,
+}
 _RUNS: Final = 100  # runs remembered; a batch that is resumed more often forgets its first
 
 
@@ -43,11 +53,14 @@ class Manifest:
             held = json.loads(path.read_bytes())
             if held["format"] > FORMAT:
                 raise BatchError(f"{path} was written by a later version of sluiceway")
-            return cls(held["source"], held["settings"], tuple(held.get("runs", ())))
+            require(held, {"source": OBJECT, "settings": OBJECT})
+            require(held["source"], {"bytes": WHOLE, "sha256": TEXT})
+            return cls(held["source"], held["settings"], tuple(filter(_is_run, held.get("runs") or ())))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            raise BatchError(f"{path} is no manifest of a batch: move it away to go on") from error
+            why = f" ({error})" if type(error) is ValueError else ""
+            raise BatchError(f"{path} is no manifest of a batch{why}: move it away to go on") from error
 
     def write(self, path: Path) -> None:
         """Put it in the place of what *path* holds, in one step.
@@ -74,6 +87,17 @@ class Manifest:
         names = sorted({*self.settings, *settings})
         told = ((name, self.settings.get(name), settings.get(name)) for name in names)
         return tuple(f"{name} was {was!r} and is {now!r}" for name, was, now in told if was != now)
+
+
+def _is_run(value: Any) -> bool:
+    """Whether *value* is what a run did. What is not is left out: a batch can do without its history."""
+    try:
+        require({"run": value}, {"run": OBJECT})
+        require(value, _OF_RUN)
+        require(value.get("stats") or {}, {"attempt_errors": optional(NUMBERS)})
+    except ValueError:
+        return False
+    return True
 
 
 def wall_time() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from sluiceway.batch.fields import COUNTS, MOMENT, NUMBER, NUMBERS, TEXT, WHOLE, Kind, optional, require
 from sluiceway.batch.json_lines import line_of, objects_in
 from sluiceway.providers.usage import Usage
 
@@ -16,6 +17,16 @@ Id: TypeAlias = str | int
 """As the source gave it; `7` and `"7"` are the same row."""
 
 _TOKENS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
+
+TOOK: Final[Mapping[str, Kind]] = {
+    "index": WHOLE,
+    "attempts": WHOLE,
+    "latency_s": NUMBER,
+    "usage": optional(COUNTS),
+    "finished_at": MOMENT,
+}
+"""What lines of results and of dead letters have in common."""
+_KINDS: Final = {**TOOK, "cost_usd": optional(NUMBER), "model": optional(TEXT), "waited_s": optional(NUMBERS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +82,11 @@ class ResultRow:
         """Return the row that a line of the results file holds; fields that it lacks have their defaults.
 
         Raises:
-            ValueError: it has no `id` or no `output`.
+            ValueError: it has no `id` or no `output`, or a field is not of its type.
         """
         if "output" not in row or not is_id(row.get("id")):
             raise ValueError("a row of results has an id and an output")
+        require(row, _KINDS)
         usage = row.get("usage")
         return cls(
             row["id"],

@@ -71,7 +71,12 @@ def _over_time(found: Gathered) -> tuple[list[str], list[float], list[float], in
         requests[bucket] = requests.get(bucket, 0.0) + count
         tokens[bucket] = tokens.get(bucket, 0.0) + total
     skipped = [((start - first) // width + 1, (end - first) // width) for start, end in found.pauses]
-    buckets = [n for n in range((last - first) // width + 1) if not any(a <= n < b for a, b in skipped)]
+    buckets: list[int] = []
+    begin = 0
+    for pause, on in skipped:
+        buckets += range(begin, pause)
+        begin = max(pause, on)
+    buckets += range(begin, (last - first) // width + 1)
     whole = [min(width, last - first + 1 - n * width) for n in buckets]  # the last one is shorter
     moments = [_iso(first + n * width) for n in buckets]
     return (

@@ -170,7 +170,7 @@ def _run(run: object) -> Sequence[str]:
         return (began, "", "", "", "", "killed, or still running")
     stopped = run.get("stopped") or {}
     counts = [f"{run.get(name, 0):,}" for name in ("answered", "dead", "pending")]
-    return (began, in_words(run.get("elapsed_s", 0.0)), *counts, stopped.get("kind") or "done")
+    return (began, in_words(run.get("elapsed_s", 0.0)), *counts, str(stopped.get("kind") or "done"))
 
 
 def _table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
