@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluiceway.money import dollars
+
 from .stats import Figures, Tokens
 
 if TYPE_CHECKING:
@@ -188,7 +190,7 @@ def _money(figures: Figures) -> str:
     if figures.cost is None:
         return "unknown"
     more = "+" if figures.unpriced else ""
-    return f"${figures.cost:,.2f}{more}" if figures.cost >= 10 else f"${figures.cost:.4f}{more}"
+    return f"${figures.cost:,.2f}{more}" if figures.cost >= 10 else f"{dollars(figures.cost)}{more}"
 
 
 def _seconds(value: float | None) -> str:
