@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import inspect
 import json
+import weakref
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import NOT_GIVEN, AsyncOpenAI
 
+from sluiceway.bound_arguments import bound_arguments
 from sluiceway.call import NO_HINTS, Call, Run
 from sluiceway.call_key import call_key
 
@@ -63,6 +67,58 @@ def test_arguments_are_compared_as_bound_and_defaults_count():
     assert expected == key(plain, prompt="hi")
     assert expected == key(plain, "hi", "small", temperature=0.0)
     assert expected != key(plain, "hi", "large")
+
+
+class Holder:
+    async def ask(self, prompt, one="one", two=Colour.RED, *, more=Colour.RED):
+        """Only its signature matters."""
+
+
+async def held(prompt, one="one", two=Colour.RED, *, more=Colour.RED):
+    """Only its signature matters."""
+
+
+@functools.wraps(held)
+async def wrapper(*args, **kwargs):
+    """Only what it wraps matters."""
+
+
+@functools.wraps(wrapper)
+async def wrapper_of_it(*args, **kwargs):
+    """Only what it wraps matters."""
+
+
+async def said(*args, **kwargs):
+    """Only what it says of itself matters."""
+
+
+said.__signature__ = inspect.signature(held)
+
+
+@pytest.mark.parametrize("function", [held, Holder().ask, wrapper, wrapper_of_it, said], ids=lambda each: each.__name__)
+def test_defaults_that_are_objects_count_too(function):
+    """They are read anew at each call, wherever the function has its signature from."""
+    expected = {"prompt": "hi", "one": "one", "two": Colour.RED, "more": Colour.RED}
+    assert expected == bound_arguments(function, ("hi",), {})[1]
+    assert {**expected, "one": 1, "more": 2} == bound_arguments(function, ("hi", 1), {"more": 2})[1]
+
+
+def test_a_function_that_its_own_default_refers_to_dies():
+    """What is known of functions keeps none of them alive: a method made at run time holds its object as a default."""
+
+    class Client(AsyncOpenAI):
+        def __init__(self):
+            async def ask(prompt, client=self):
+                """Only its signature matters."""
+
+            self.ask = ask
+
+    client = Client()
+    assert key(client.ask, "hi")
+    there = weakref.ref(client)
+    del client
+    gc.collect()
+    assert there() is None
 
 
 def test_a_key_is_the_functions_name_and_a_digest_without_the_prompt():

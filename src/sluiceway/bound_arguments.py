@@ -27,7 +27,8 @@ def bound_arguments(
     plain = _plain(function)
     if plain is not None and len(args) <= len(plain.places):
         given = dict(zip(plain.places, args, strict=False)) if args else {}
-        arguments = {**plain.defaults, **given, **kwargs}
+        defaults = plain.defaults
+        arguments = {**(_defaults(function, plain) if defaults is None else defaults), **given, **kwargs}
         if len(arguments) == plain.total and (not given or kwargs.keys().isdisjoint(given)):
             return plain.name, arguments
     return _by_signature(function, args, kwargs)
@@ -39,17 +40,18 @@ class _Plain(NamedTuple):
     Attributes:
         name: of the function, in full.
         places: those that can be given by position, in order.
-        defaults: of those that have one.
+        defaults: of those that have one; None if one of them may refer back to the function.
         total: how many there are.
     """
 
     name: str
     places: tuple[str, ...]
-    defaults: dict[str, Any]
+    defaults: dict[str, Any] | None
     total: int
 
 
 _UNKNOWN: Final = _Plain("", (), {}, -1)
+_ATOMS: Final = frozenset((type(None), bool, int, float, str, bytes))
 _functions: Final[WeakKeyDictionary[FunctionType, _Plain | None]] = WeakKeyDictionary()
 _methods: Final[WeakKeyDictionary[FunctionType, _Plain | None]] = WeakKeyDictionary()
 
@@ -57,7 +59,7 @@ _methods: Final[WeakKeyDictionary[FunctionType, _Plain | None]] = WeakKeyDiction
 def _plain(function: Callable[..., Any]) -> _Plain | None:
     """Return the parameters of *function*; None if some of them stand for any number, or have no name.
 
-    It takes 20 us to find out, and is kept for as long as the function lives.
+    It takes 20 us to find out, and is kept for as long as the function lives, without anything that may refer to it.
     """
     known, bound = _functions, 0
     if type(function) is MethodType:
@@ -79,12 +81,26 @@ def _found(function: FunctionType, bound: int) -> _Plain | None:
     if len(places) < bound:
         return None
     del parameters[:bound]
-    return _Plain(
-        _full_name(function),
-        tuple(places[bound:]),
-        {each.name: each.default for each in parameters if each.default is not each.empty},
-        len(parameters),
-    )
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    simple = all(type(value) in _ATOMS for value in defaults.values())
+    if not simple:
+        inner = inspect.unwrap(function, stop=_says_itself)
+        if type(inner) is not FunctionType or _says_itself(inner):
+            return None
+    return _Plain(_full_name(function), tuple(places[bound:]), defaults if simple else None, len(parameters))
+
+
+def _says_itself(function: Any) -> bool:
+    return hasattr(function, "__signature__")
+
+
+def _defaults(function: Any, plain: _Plain) -> dict[str, Any]:
+    """Return the defaults of *function*, whose parameters are *plain*."""
+    inner = getattr(function, "__func__", function)
+    while hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+    last = zip(reversed(plain.places), reversed(inner.__defaults__ or ()), strict=False)
+    return {**dict(last), **(inner.__kwdefaults__ or {})}
 
 
 def _by_signature(

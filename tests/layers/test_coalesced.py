@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from asyncio import CancelledError, create_task, gather, get_running_loop, sleep
 
 import pytest
@@ -334,6 +335,22 @@ async def test_async_generators_pass():
 
     assert [["x", "x"]] * 2 == await gather(read(), read())
     assert ["x", "x"] == begun
+
+
+async def test_it_keeps_no_async_generator_function_alive():
+    """Such functions may be made at run time, thousands of them, and are known only while they live."""
+    layer = coalesced()
+    there = weakref.WeakSet()
+    for _ in range(10):
+
+        async def ask():
+            yield 1
+
+        there.add(ask)
+        assert [1] == [item async for item in layer(ask)()]
+    del ask
+    gc.collect()
+    assert 0 == len(there)
 
 
 async def test_where_only_the_answer_tells_the_first_gets_the_stream_and_the_others_their_own():

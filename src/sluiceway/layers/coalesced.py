@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from sluiceway.call_key import call_text
@@ -87,7 +89,11 @@ class coalesced(Layer):
         """Remember async generator functions, which pass unless streams are shared; refuse none."""
         if not self._streams and is_generator(function):
             plain = _plain(function)
-            self._generators[id(plain)] = plain
+            place = id(plain)
+            try:
+                self._generators[place] = weakref.ref(plain, partial(self._generators.pop, place))
+            except TypeError:  # an object that can be called, and is not made for this
+                self._generators[place] = plain
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call*, or wait for the equal one that is under way."""
