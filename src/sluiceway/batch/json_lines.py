@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_encoded: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode  # made once
+_encoded: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode  # made once
 
 
 def line_of(value: Any) -> bytes:
-    """Return *value* as a line of UTF-8 with its newline; what JSON has no word for becomes its `repr`."""
+    """Return *value* as a line of UTF-8 with its newline; what JSON has no word for, as a date, becomes its `str`."""
     try:
         return (_encoded(value) + "\n").encode()
     except UnicodeEncodeError:  # half a surrogate pair, which a model may well write, is no UTF-8
-        return (json.dumps(value, separators=(",", ":"), default=repr) + "\n").encode()
+        return (json.dumps(value, separators=(",", ":"), default=str) + "\n").encode()
 
 
 def objects_in(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

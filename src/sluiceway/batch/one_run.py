@@ -16,7 +16,7 @@ from sluiceway.batch.known import Before, settled_in
 from sluiceway.batch.lock import Lock
 from sluiceway.batch.manifest import Manifest, wall_time
 from sluiceway.batch.outcome import BatchRun
-from sluiceway.batch.resuming import manifest_for, refuse_parts
+from sluiceway.batch.resuming import manifest_for, refuse_other_prompts, refuse_parts
 from sluiceway.batch.retrying_dead import merge, second_letters
 from sluiceway.batch.runner import Runner
 from sluiceway.batch.signals import Signals
@@ -83,6 +83,7 @@ class Batch:
         paths = self._paths
         with Signals(self._signalled), _unwritable(paths), Lock(paths.lock):
             manifest = Manifest.read(paths.manifest) or Manifest({}, self._target.settings)
+            refuse_other_prompts(paths, manifest, self._target.settings)
             ids = KnownIds()
             await asyncio.to_thread(settled_in, paths.results, None, ids)
             again = second_letters(paths)

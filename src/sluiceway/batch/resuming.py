@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BatchError, BatchMismatch
 from sluiceway.batch.manifest import Manifest
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from sluiceway.batch.paths import Paths
     from sluiceway.batch.sources.source import Source
+
+
+_OPTIONS: Final = {"template": "template=, --prompt-template", "system": "system=, --system"}
 
 
 def manifest_for(paths: Paths, source: Source, settings: Mapping[str, Any], *, resume: bool | None) -> Manifest:
@@ -58,6 +61,31 @@ def _check(paths: Paths, before: Manifest | None, source: Source, settings: Mapp
             f"{paths.results} was made otherwise: {'; '.join(differences)}. Resume in any case (resume=True, "
             "--resume), begin anew (resume=False, --restart), or name another",
             differences,
+        )
+
+
+def refuse_other_prompts(paths: Paths, before: Manifest, settings: Mapping[str, Any]) -> None:
+    """Refuse to ask about dead letters without what made prompts of their rows: it would be something else.
+
+    Another template than before is no mistake, none may be one.
+
+    Raises:
+        BatchMismatch: something that was given before is not.
+    """
+    was = before.settings
+    left_out = [name for name in _OPTIONS if name in settings and settings[name] is None and was.get(name) is not None]
+    other = [
+        name
+        for name in ("endpoint", "argument")
+        if name in settings and settings[name] != was.get(name, settings[name])
+    ]
+    differences = (
+        *(f"there was a {name} and is none: give {_OPTIONS[name]}" for name in left_out),
+        *(f"{name} was {was[name]!r} and is {settings[name]!r}" for name in other),
+    )
+    if differences:
+        raise BatchMismatch(
+            f"the dead letters of {paths.results} would be asked other prompts: {'; '.join(differences)}", differences
         )
 
 

@@ -144,10 +144,12 @@ async def retry_dead(
 
     Answers go to the results; what fails again stays among the dead letters with its new error. Rows that could not be
     read in the first place stay as they are: correct them in the source, and run that. Settings may differ from those
-    of before, as a larger `max_tokens` does. Arguments and errors are those of `run`.
+    of before, as a larger `max_tokens` does, but what made prompts of rows must not be left out. Columns that JSON has
+    no word for, such as dates, are text now. Arguments and errors are those of `run`.
 
     Raises:
         BatchError: there are no dead letters.
+        BatchMismatch: there was a template or a system's message before and is none, or another endpoint or argument.
     """
     if on_alert is not None:
         require_plain(on_alert, "on_alert")

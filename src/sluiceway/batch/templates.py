@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Mapping
 from typing import Any
 
 from sluiceway.batch.errors import BadRow
+from sluiceway.batch.json_lines import line_of
 
 
 class Template:
@@ -48,4 +50,9 @@ class Template:
         missing = [name for name in self.columns if columns.get(name) is None]
         if missing:
             raise BadRow("missing column", f"the row has no {missing[0]!r}, which the template needs")
-        return "".join(literal + ("" if name is None else str(columns[name])) for literal, name in self._parts)
+        return "".join(literal + ("" if name is None else _text(columns[name])) for literal, name in self._parts)
+
+
+def _text(value: Any) -> str:
+    """Return what a prompt shows of *value*: the same of a row from a source and of that row from its dead letter."""
+    return str(json.loads(line_of(value)) if isinstance(value, (list, tuple, Mapping)) else value)
