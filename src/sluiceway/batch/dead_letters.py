@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -11,7 +12,7 @@ from sluiceway.batch.rows import TOOK, Id, is_id, usage_from_dict, usage_to_dict
 from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sluiceway.providers.usage import Usage
@@ -149,3 +150,21 @@ def read_dead_letters(path: Path) -> Iterator[DeadLetter]:
             yield DeadLetter.from_dict(row)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
+
+
+def rewrite(path: Path, lines: Iterable[bytes]) -> int:
+    """Put *lines* in the place of what a file of dead letters holds, in one step; return how many these are.
+
+    Raises:
+        OSError: it cannot be written, and is as it was before.
+    """
+    new = path.with_name(f"{path.name}.new")
+    count = 0
+    with new.open("wb") as file:
+        for line in lines:
+            file.write(line)
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    return count

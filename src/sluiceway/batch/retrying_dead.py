@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.batch.dead_letters import read_dead_letters
+from sluiceway.batch.dead_letters import read_dead_letters, rewrite
 from sluiceway.batch.errors import BatchError
 from sluiceway.batch.ids import ANSWERED, DEAD, SEEN, KnownIds
 from sluiceway.batch.sources.row import Row
 from sluiceway.batch.sources.source import Source, SourceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
     from pathlib import Path
 
     from sluiceway.batch.dead_letters import DeadLetter
     from sluiceway.batch.paths import Paths
+    from sluiceway.batch.rows import Id
     from sluiceway.batch.sources.source import Chunk
 
 
@@ -66,30 +68,34 @@ def second_letters(paths: Paths) -> Path:
 
 
 def merge(paths: Paths, ids: KnownIds) -> int:
-    """Leave among the dead letters only what has no answer, with its latest error; return how many these are.
+    """Leave among the dead letters only what has no answer, each with its latest error; return how many these are.
 
     It happens in one step: a death before it leaves all letters as they were.
 
     Args:
         paths: of the batch.
-        ids: what the run over the dead letters knows: which rows have an answer, which failed again.
+        ids: what the run over the dead letters knows: which rows have an answer.
 
     Raises:
         OSError: a file cannot be written.
     """
     again = second_letters(paths)
-    new = paths.dead.with_name(f"{paths.dead.name}.new")
-    left = 0
-    with new.open("wb") as file:
-        for letter in read_dead_letters(paths.dead):
-            if letter.stage == "read" or not ids.marks(letter.id) & (ANSWERED | DEAD):
-                file.write(letter.to_line())
-                left += 1
-        for letter in read_dead_letters(again):
-            file.write(letter.to_line())
-            left += 1
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(paths.dead)
+    failed = KnownIds()
+    for letter in read_dead_letters(again):
+        failed.mark(letter.id, DEAD)
+    # Stands for its row in place of the one before, to be tried again, though nothing could be made of it this time.
+    latest = (replace(letter, stage="call").to_line() for letter in read_dead_letters(again))
+    left = rewrite(paths.dead, chain(_left(paths.dead, ids, failed), latest))
     again.unlink()
     return left
+
+
+def _left(dead: Path, ids: KnownIds, failed: KnownIds) -> Iterator[bytes]:
+    """Yield the lines of letters that have neither an answer nor, among *failed*, a later one of their row."""
+    over: set[tuple[Id | None, int]] = set()
+    for letter in read_dead_letters(dead):
+        row = (letter.id, letter.index)
+        if letter.stage == "call" and (ids.marks(letter.id) & ANSWERED or failed.marks(letter.id)):
+            over.add(row)
+        elif row not in over:
+            yield letter.to_line()
