@@ -72,6 +72,24 @@ def test_settings_are_those_of_the_library():
     assert "rows_under_way" not in settings
 
 
+def test_a_number_alone_is_seconds():
+    """As everywhere else; with a unit it stays as it is written."""
+    given = options_of("--model", "m", "--drain", "0", "--patience", "5", "--disk-patience", "1.5m", "--timeout", "7")
+    assert (0.0, 5.0, "1.5m", 7.0) == tuple(given[name] for name in ("drain", "patience", "disk_patience", "timeout"))
+    assert 7.0 == target_of(given)["pipeline"].layers[3].limit
+
+
+def test_an_option_without_effect_is_told(tmp_path):
+    """It is no reason not to begin, and whoever gave it meant something."""
+    given = ("p.jsonl", "-o", str(tmp_path / "out.jsonl"), "--model", "m")
+    assert "warning: --poll has no effect with --via calls\n" in run(*given, "--poll", "5")[1]
+    told = run(*given, "--via", "batch-api", "--drain", "5", "--alert-exit", "--poll", "5")[1]
+    assert "warning: --drain has no effect with --via batch-api\n" in told
+    assert "warning: --alert-exit has no effect with --via batch-api\n" in told
+    assert "--poll" not in told
+    assert "no effect" not in run(*given)[1]
+
+
 def test_a_config_file_brings_the_pipeline(tmp_path):
     """By its name if it has several; limits beside it are refused."""
     path = tmp_path / "pipeline.toml"
@@ -93,8 +111,15 @@ def test_a_config_file_brings_the_pipeline(tmp_path):
         (("--model", "m", "--endpoint", "embeddings", "--max-tokens", "7"), "--max-tokens is about answers in words"),
         (("--model", "m", "--base-url", "localhost:8911/v1"), "base_url='localhost:8911/v1' must begin with http://"),
         (("--model", "m", "--policy", "openai"), "--policy is for limits"),
-        (("--model", "m", "--drain", "soon"), "drain='soon'"),
-        (("--model", "m", "--abort-over", "-1"), "abort_over=-1.0"),
+        (("--model", "m", "--drain", "soon"), "'--drain': 'soon' must be a number of seconds, or a duration such as"),
+        (("--model", "m", "--timeout", "0"), "'--timeout': '0' must be a number of seconds"),
+        (("--model", "m", "--timeout", "-1s"), "'--timeout': '-1s' must be"),
+        (("--model", "m", "--patience", "inf"), "'--patience': 'inf' must be"),
+        (("--model", "m", "--poll", "bogus"), "'--poll': 'bogus' must be"),
+        (("--model", "m", "--abort-over", "-1"), "'--abort-over': -1.0 is not in the range"),
+        (("--model", "m", "--via", "batch-api", "--abort-over", "7"), "'--abort-over': 7.0 is not in the range"),
+        (("--model", "m", "--via", "batch-api", "--fsync", "bogus"), "'--fsync': 'bogus' must be never, always"),
+        (("--model", "m", "--via", "batch-api", "--policy", "openai"), "--policy is about calls"),
     ],
 )
 def test_wrong_usage_is_2(tmp_path, arguments, text):

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from sluiceway.batch import retry_dead, run
-from sluiceway.cli.batch.arguments import settings_of, target_of
+from sluiceway.cli.batch.arguments import option_of, settings_of, target_of, without_effect
 from sluiceway.cli.batch.display import display
 from sluiceway.cli.batch.on_ray import OPTIONS, run_on_ray, target_on_ray
 from sluiceway.cli.batch.options import (
@@ -20,7 +20,7 @@ from sluiceway.cli.batch.options import (
 )
 from sluiceway.cli.batch.summary import exit_code, summary, warn
 from sluiceway.cli.batch.via_batch_api import run_via_batch_api
-from sluiceway.cli.streams import show
+from sluiceway.cli.streams import show, tell
 from sluiceway.errors import SluicewayError
 
 _EXITS = """\b
@@ -69,6 +69,8 @@ def run_command(source: str, output: str, via: str, engine: str, **options: Any)
     fleet = {name: value for name in OPTIONS if (value := options.pop(name)) is not None}
     if fleet and engine != "ray":
         raise click.UsageError(f"--{next(iter(fleet))} is about actors: it needs --engine ray")
+    for name in without_effect(click.get_current_context(), via):
+        tell(f"warning: {option_of(name)} has no effect with --via {via}")
     if via == "batch-api":
         if engine == "ray":
             raise click.UsageError("--engine ray makes calls: with --via batch-api it is the provider that makes them")

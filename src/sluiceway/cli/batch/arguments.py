@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from sluiceway.batch import usual_pipeline
 from sluiceway.batch.target import OF_ANSWERS
@@ -22,6 +23,11 @@ _SETTINGS: Final = (
     "abort_over",
     "alert_over",
 )
+
+_EFFECTLESS: Final = {
+    "calls": ("poll", "enqueued_tokens"),
+    "batch-api": ("fsync", "drain", "patience", "disk_patience", "abort_over", "alert_over", "alert_exit"),
+}
 
 
 def target_of(options: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +69,11 @@ def settings_of(options: dict[str, Any]) -> dict[str, Any]:
         if settings[name] >= 1:
             settings[name] = None
     return settings
+
+
+def without_effect(context: click.Context, via: str) -> list[str]:
+    """Return what was given and means nothing to a batch *via* the way that it goes."""
+    return [name for name in _EFFECTLESS[via] if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
 
 
 def _pipeline(options: dict[str, Any]) -> Any:

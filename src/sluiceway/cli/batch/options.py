@@ -11,6 +11,7 @@ from sluiceway.batch.settings import ABORT_OVER, ALERT_OVER, DISK_PATIENCE, DRAI
 from sluiceway.batch.sources import FORMATS
 from sluiceway.batch.sources.opening import MAX_ROW
 from sluiceway.batch.usual import CONCURRENCY, TIMEOUT
+from sluiceway.cli.kinds import DURATION, DURATION_OR_ZERO, FSYNC, SHARE, DurationType
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,6 +23,10 @@ def _options(*options: Decorator) -> Decorator:
         return function
 
     return decorate
+
+
+def _duration(name: str, kind: DurationType, default: str, help: str) -> Decorator:
+    return click.option(name, type=kind, metavar="DURATION", default=default, show_default=True, help=help)
 
 
 source_options = _options(
@@ -58,7 +63,7 @@ asking_options = _options(
         type=click.Choice(["generic", "openai", "azure", "anthropic"]),
         help="How the provider charges tokens; openai counts max_tokens at the door [generic].",
     ),
-    click.option("--timeout", metavar="DURATION", help=f"Of each attempt [{TIMEOUT}]."),
+    click.option("--timeout", type=DURATION, metavar="DURATION", help=f"Of each attempt [{TIMEOUT}]."),
     click.option("--attempts", type=click.IntRange(1), help="For each row [5]."),
 )
 
@@ -67,16 +72,17 @@ running_options = _options(
     click.option("--full-response", is_flag=True, help="Keep the whole response with each answer."),
     click.option(
         "--fsync",
+        type=FSYNC,
         default="never",
         show_default=True,
         help="Also force rows to the disk: always, every N rows, or every DURATION. Never is safe against kill -9; "
         "only a power cut loses what the system has not written yet.",
     ),
-    click.option("--drain", default=DRAIN, show_default=True, help="What calls in flight get to finish at the end."),
-    click.option("--patience", default=PATIENCE, show_default=True, help="How long an outage is waited out."),
-    click.option("--disk-patience", default=DISK_PATIENCE, show_default=True, help="The same of a full disk."),
-    click.option("--abort-over", type=float, default=ABORT_OVER, show_default=True, help="Share of dead rows (1: no)."),
-    click.option("--alert-over", type=float, default=ALERT_OVER, show_default=True, help="Share of failed calls."),
+    _duration("--drain", DURATION_OR_ZERO, DRAIN, "What calls in flight get to finish at the end."),
+    _duration("--patience", DURATION, PATIENCE, "How long an outage is waited out."),
+    _duration("--disk-patience", DURATION_OR_ZERO, DISK_PATIENCE, "The same of a full disk."),
+    click.option("--abort-over", type=SHARE, default=ABORT_OVER, show_default=True, help="Share of dead rows (1: no)."),
+    click.option("--alert-over", type=SHARE, default=ALERT_OVER, show_default=True, help="Share of failed calls."),
     click.option("--alert-exit", is_flag=True, help="Exit with 6 if that was passed."),
     click.option("--quiet", is_flag=True, help="Show no progress."),
 )
@@ -89,7 +95,7 @@ batch_api_options = _options(
         show_default=True,
         help="One call for each row, or OpenAI's Batch API: half the price, within a day.",
     ),
-    click.option("--poll", default="30s", show_default=True, help="With batch-api, how often to ask how far it is."),
+    _duration("--poll", DURATION, "30s", "With batch-api, how often to ask how far it is."),
     click.option(
         "--enqueued-tokens",
         type=click.IntRange(1),

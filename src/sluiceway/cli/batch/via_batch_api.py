@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from sluiceway.batch.batch_api import PartLimits, run_over_batch_api
-from sluiceway.cli.batch.arguments import parameters_of
+from sluiceway.cli.batch.arguments import LIMITS, option_of, parameters_of
 from sluiceway.cli.batch.summary import summary
 from sluiceway.cli.streams import show, tell
 from sluiceway.errors import SluicewayError
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from sluiceway.batch.batch_api.driving import Progress
 
 # What says how calls are made says nothing about batches that the provider runs.
-_OF_CALLS: Final = ("config", "pipeline", "concurrency", "rpm", "tpm", "timeout", "attempts", "rows_under_way")
+_OF_CALLS: Final = ("config", "pipeline", *LIMITS, "rows_under_way")
 
 
 def run_via_batch_api(source: str, output: str, reading: dict[str, Any], options: dict[str, Any]) -> NoReturn:
     """Run the batch, say how far it is while that changes, and exit with its code."""
     meant_for_calls = [name for name in _OF_CALLS if options[name] is not None]
     if meant_for_calls:
-        name = meant_for_calls[0].replace("_", "-")
-        raise click.UsageError(f"--{name} is about calls: with --via batch-api it is the provider that makes them")
+        name = option_of(meant_for_calls[0])
+        raise click.UsageError(f"{name} is about calls: with --via batch-api it is the provider that makes them")
     if not options["model"]:
         raise click.UsageError("--model is missing: what is to be asked?")
     asked = {name: options[name] for name in ("base_url", "endpoint", "system", "full_response")}
