@@ -9,6 +9,7 @@ from sluiceway.errors import CircuitOpen, CostTooLarge, QueueFull, RateLimited
 from sluiceway.layer import Layer, Pipeline
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.testing import ScriptedProvider, VirtualTimeLoop, chunks, completion, openai_error, run, stream
+from spies import Again
 
 
 class Spy(Layer):
@@ -378,6 +379,35 @@ async def test_a_call_that_was_never_sent_is_refunded_whole():
 async def test_a_connection_that_never_came_about_is_refunded_whole():
     """Nothing was sent, so nothing is spent, the request neither."""
     assert ("refund", 0) == await settled(ConnectionRefusedError())
+
+
+@pytest.mark.parametrize("settings", [{}, {"in_flight": 3}, {"by": lambda call: None}, {"algorithm": "sliding_window"}])
+async def test_it_is_refunded_where_no_tokens_are_limited_too(settings):
+    """Requests alone are limits like any."""
+    limiter = rate_limited(rpm=600, **settings)
+    full = 600.0 if settings.get("algorithm") else 9.0
+    for _ in range(5):
+        with pytest.raises(ConnectionRefusedError):
+            await limiter(ScriptedProvider(ConnectionRefusedError()))()
+    assert (full, 0) == (level(limiter, "rpm"), limiter.snapshot()[0].in_flight)
+
+
+@pytest.mark.parametrize(
+    ("first", "basis", "left"),
+    [
+        (openai_error(503), "possibly billed", (8.0, 400.0)),
+        (openai_error(429), "refused", (8.0, 900.0)),
+        (ConnectionRefusedError(), "refund", (9.0, 900.0)),
+    ],
+)
+async def test_what_one_attempt_has_spent_is_not_refunded_for_a_later_one_that_was_never_sent(first, basis, left):
+    """A retry inside ended without a connection: the permit is settled by what last reached the provider."""
+    spy = Spy()
+    limiter = rate_limited(rpm=600, tpm=60_000, tokens=lambda call: 500, learn=False)
+    ask = Pipeline(spy, limiter, Again(2))(ScriptedProvider(first, ConnectionRefusedError()))
+    with pytest.raises(ConnectionRefusedError):
+        await ask("x")
+    assert (basis, left) == (spy.of("Settled")[0].basis, (level(limiter, "rpm"), level(limiter)))
 
 
 async def test_an_error_that_carries_usage_is_settled_by_it():

@@ -66,8 +66,12 @@ class AdaptivePace(Around):
 
     def give(self, costs: Sequence[float], now: float, at: float | None = None) -> None:
         """Hand back an unused permit of *costs*."""
-        self.meter.unsent()
+        self.unsent()
         super().give(costs, now, at)
+
+    def unsent(self) -> None:
+        """A permit was given and nothing sent: it is none of what the provider bears."""
+        self.meter.unsent()
 
     def holds(self, now: float) -> bool:
         """Whether what was found out still holds at *now*: a call came before slow start would begin anew."""

@@ -131,7 +131,7 @@ class adaptive_rate(rate_limited):
         if fault is None:
             return
         if not fault.sent:
-            state.limiter.give(self._one_request, now)
+            state.pace.unsent()
         why = self._adapting.judge(state.pace, fault, attempt, now)
         if why is not None:
             self._tell(call, state, why, now)

@@ -315,7 +315,7 @@ class rate_limited(Layer):
             if state.places is not None:
                 state.places.give()
             fault = None if error is None else classify(error)
-            if self._counts_tokens:
+            if self._counts_tokens or (fault is not None and not fault.sent):
                 self._settlement.settle(call, state, costs, attempts, fault, at, now)
             if self._learns:
                 self._learn(call, state, attempts[-1], fault, now)

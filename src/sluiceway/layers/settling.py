@@ -20,6 +20,7 @@ from sluiceway.events import Settled
 from sluiceway.layers.basis import basis_of
 from sluiceway.layers.limit_specs import INPUT, OUTPUT, REQUESTS, TOKENS, LimitSpec
 from sluiceway.providers.charging import Charge, ChargePolicy
+from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +100,8 @@ class Settlement:
     ) -> tuple[str, Sequence[float]]:
         if fault is None and len(attempts) == 1 and attempts[0].usage is None:
             return ("estimate", reserved)
+        if fault is not None and not fault.sent:
+            fault = _last_sent(attempts, fault)
         used = [attempt.usage for attempt in attempts if attempt.usage is not None]
         if used:
             usage = used[0] if len(used) == 1 else sum(used[1:], used[0])
@@ -111,3 +114,12 @@ class Settlement:
         if basis == "refund":
             return (basis, self._costs(0, NOTHING))
         return (basis, self._costs(1, NOTHING) if basis == "refused" else reserved)
+
+
+def _last_sent(attempts: Sequence[Attempt], fault: Classification) -> Classification | None:
+    """Return how the last of *attempts* that may have reached the provider ended, None for an answer; else *fault*."""
+    for attempt in reversed(attempts):
+        ended = None if attempt.error is None else classify(attempt.error)
+        if ended is None or ended.sent:
+            return ended
+    return fault
