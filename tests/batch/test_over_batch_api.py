@@ -79,6 +79,14 @@ async def test_bad_rows_and_rows_of_one_id_are_dead_letters(api, tmp_path):
     assert 3 == done.exit_code
 
 
+async def test_a_row_that_is_corrected_leaves_the_dead_letters(api, tmp_path):
+    """As in any other run; the other bad one stays."""
+    await run(tmp_path, source(tmp_path, 2, "{broken", "{broken too"), api)
+    done = await run(tmp_path, source(tmp_path, 2, "{broken", '{"id": "x", "prompt": "mended"}'), api, resume=True)
+    assert (1, 1, 3) == (done.answered, done.dead_in_all, done.exit_code)
+    assert [2] == [letter["index"] for letter in written(tmp_path)[1]]
+
+
 async def test_rows_that_cannot_be_written_are_dead_letters(api, tmp_path):
     """And the rows beside them are answered."""
     deep = '{"id": "deep", "prompt": "x", "more": ' + "[" * 985 + "]" * 985 + "}"

@@ -59,6 +59,13 @@ def settled_in(results: Path, dead: Path | None, ids: KnownIds) -> Before:
     return Before(answered, letters, unreadable)
 
 
+def bad_place(line: bytes) -> int | None:
+    """Return the place of the row that the *line* of a dead letter says could not be read; None if it says no such."""
+    row = _object(line)
+    index = row.get("index")
+    return index if "error" in row and row.get("stage") == "read" and isinstance(index, int) else None
+
+
 def _answered(line: bytes) -> Any:
     """Return the id of a line of results; None if it is none."""
     found = _ANSWER.match(line)

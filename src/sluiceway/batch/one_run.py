@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.batch.apart import require_apart
+from sluiceway.batch.corrected import forget_corrected
 from sluiceway.batch.errors import BatchError
 from sluiceway.batch.ids import KnownIds
 from sluiceway.batch.keeping import Keeper
@@ -99,6 +100,10 @@ class Batch:
             outcome = await self._run(keeper, ids, known)
         if again is not None:
             outcome = await _merged(outcome, paths, ids)
+        elif known.dead and self._runner is not None and self._runner.complete:
+            with contextlib.suppress(OSError):  # the letters are as they were
+                good = await asyncio.to_thread(forget_corrected, paths.dead, ids, outcome.rows)
+                outcome = replace(outcome, dead_in_all=outcome.dead_in_all - good)
         with contextlib.suppress(OSError):  # the disk is full: what was answered is there, and the first manifest too
             _noted(manifest, {**begun, **told(outcome)}).write(paths.manifest)
         return outcome

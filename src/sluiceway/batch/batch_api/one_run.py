@@ -145,7 +145,8 @@ class _Run:
                 rows = RowsToAsk(self._source, self._target, sink)
                 with Signals(self._signalled):
                     stopped, complete = await self._go(api, sink, rows, poll, hear)
-            outcome = self._outcome(sink, rows, stopped, complete=complete)
+            corrected = sink.forget_corrected(rows.read) if complete else 0
+            outcome = self._outcome(sink, rows, stopped, corrected, complete=complete)
             outcome = replace(outcome, elapsed=asyncio.get_running_loop().time() - began)
             _noted(manifest, {**begun, **told(outcome)}).write(paths.manifest)
         return outcome
@@ -192,7 +193,9 @@ class _Run:
         self._signal = number
         self._stopping.set()
 
-    def _outcome(self, sink: FileSink, rows: RowsToAsk, stopped: Stop | None, *, complete: bool) -> BatchRun:
+    def _outcome(
+        self, sink: FileSink, rows: RowsToAsk, stopped: Stop | None, corrected: int, *, complete: bool
+    ) -> BatchRun:
         pending = sum(part.requests for part in self._store.parts.values() if not part.merged)
         return BatchRun(
             self._paths,
@@ -201,7 +204,7 @@ class _Run:
             sink.answers,
             sink.letters,
             pending,
-            sink.before.dead + sink.letters,
+            sink.before.dead + sink.letters - corrected,
             complete,
             stopped,
             self._signal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from sluiceway.batch.corrected import forget_corrected
 from sluiceway.batch.durability import Durability
 from sluiceway.batch.ids import ANSWERED, DEAD, SEEN, KnownIds, of_row
 from sluiceway.batch.journal import Journal
@@ -59,8 +60,16 @@ class FileSink:
         return bool(self._ids.mark(id_, SEEN) & SEEN)
 
     def buried_before(self, index: int) -> bool:
-        """Whether the row of that place could not be read before."""
-        return bool(self._ids.marks(of_row(index)) & DEAD)
+        """Take note that the row of that place cannot be read, and say whether an earlier run said so."""
+        return bool(self._ids.mark(of_row(index), SEEN) & DEAD)
+
+    def forget_corrected(self, rows: int) -> int:
+        """Drop the letters of rows that could be read this time, of so many; return how many. After the end of it.
+
+        Raises:
+            OSError: the dead letters cannot be written, and are as they were.
+        """
+        return forget_corrected(self._paths.dead, self._ids, rows) if self.before.dead else 0
 
     def answered(self, row: ResultRow) -> None:
         """Keep an answer.
