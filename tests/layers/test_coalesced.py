@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from asyncio import CancelledError, create_task, gather, get_running_loop, sleep
 
@@ -335,6 +336,26 @@ async def test_async_generators_pass():
 
     assert [["x", "x"]] * 2 == await gather(read(), read())
     assert ["x", "x"] == begun
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has eager tasks from Python 3.12 on")
+@pytest.mark.parametrize("latency", [0, 1])
+@pytest.mark.parametrize("step", ["value", ValueError("broken")], ids=["value", "error"])
+async def test_it_works_where_all_tasks_are_eager(step, latency):
+    """A flight may be over before its task is there to be waited for; one that waits is joined, and left, as any."""
+    get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    ask = slow(step, latency=latency)
+    layer = coalesced()
+    f = layer(ask)
+    assert [step] * 2 == await gather(f("x"), f("x"), return_exceptions=True)
+    assert (1 if latency else 2, latency) == (ask.count, now())
+    tasks = [create_task(f("y")) for _ in range(2)]
+    for task in tasks:
+        task.cancel()
+    left = await gather(*tasks, return_exceptions=True)
+    assert ([CancelledError] * 2 if latency else [type(step)] * 2) == [type(each) for each in left]
+    assert (0, 0) == (layer.snapshot().flights, layer.snapshot().waiting)
+    assert set() == others()
 
 
 async def test_it_keeps_no_async_generator_function_alive():
