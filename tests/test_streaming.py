@@ -18,7 +18,7 @@ from sluiceway.pump import Pump
 from sluiceway.readers import BoundStream
 from sluiceway.streaming import Abandoned, Opened, drive, pull
 from spies import Again, Observed, Passing, Spy, Stream, Within
-from streams import Setter, anext_of, counting, held, made_by, read, some_rounds, var
+from streams import Setter, anext_of, held, made_by, read, some_rounds, var
 
 # ------------------------------------------------------------------ errors
 
@@ -232,8 +232,12 @@ async def test_the_collector_may_end_a_call_from_inside(kind):
     async def returned():
         await read(await made_by(layer, hang_at=1)[0]())
 
+    async def items():
+        yield 1
+        await hang()
+
     async def generated():
-        await read(counting(layer, hang_at=1)())
+        await read(bind(items, (layer,))())
 
     layer = Within()
     with Observed() as heard:
