@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from sluiceway import Pipeline, retry_jitter
+from sluiceway import Layer, Pipeline, config, retry_jitter
 from sluiceway.batch import run
+from sluiceway.batch.plan import plan
 from sluiceway.batch.report import write_report
 from sluiceway.testing import completion, openai_error
 
@@ -70,3 +71,47 @@ async def test_manifest_report_log_and_outcome_bear_no_marks(tmp_path, caplog):
     }
     for mark in (PROMPT, ANSWER, KEY, MESSAGE):
         assert [] == [where for where, text in told.items() if mark in text], mark
+
+
+class Signed(Layer):
+    """Signs calls with a token, or with one of several."""
+
+    def __init__(self, token: str, others: list[str] | None = None) -> None:
+        self._token, self._others = token, others
+
+    def settings(self):
+        return {"token": self._token, "others": self._others}
+
+    async def handle(self, call, proceed):
+        return await proceed(call)
+
+
+FILE = """
+[pipelines.chat]
+layers = [{use = "signed", token = "env:TOKEN", others = ["env:TOKEN"]}, {use = "bounded", limit = 5}]
+"""
+
+
+async def test_a_secret_of_a_file_stands_in_no_file_of_the_batch(tmp_path):
+    """In its place is the name that it has in the file, also if the batch is gone on with and its letters are tried."""
+    registry = config.Registry({"signed": Signed})
+    loaded = config.load(text=FILE, format="toml", environ={"TOKEN": KEY}, registry=registry)
+    pipeline, out = loaded.pipelines["chat"], tmp_path / "out.jsonl"
+    model = {"client": Client(), "pipeline": pipeline}
+    for _ in range(2):
+        await run("gpt-4o-mini", [{"id": i, "prompt": "p"} for i in range(3)], out, **model, parameters={"user": KEY})
+    write_report(out, tmp_path / "report.html")
+    assert '"token": "env:TOKEN"' in (tmp_path / "out.manifest.json").read_text()
+    dead = (
+        (tmp_path / "out.dead.jsonl").read_text().replace(f"{MESSAGE}: [{{'role': 'user', 'content': 'p'}}] {KEY}", "")
+    )
+    assert KEY not in dead  # but for the provider's own words
+    assert [] == [path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl" and KEY in path.read_text()]
+    assert KEY not in out.read_text()
+
+
+def test_a_secret_of_a_file_stands_in_no_plan(tmp_path):
+    """Neither for people nor as JSON, rehearsed or not."""
+    loaded = config.load(text=FILE, format="toml", environ={"TOKEN": KEY}, registry=config.Registry({"signed": Signed}))
+    told = plan("gpt-4o-mini", ["p"], pipeline=loaded.pipelines["chat"], simulate=True)
+    assert KEY not in f"{told} {told!r} {told.to_dict()}"

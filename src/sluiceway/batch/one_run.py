@@ -176,7 +176,7 @@ def told(outcome: BatchRun) -> dict[str, Any]:
 
 
 def layers_of_target(target: Target) -> list[dict[str, Any]]:
-    """Return the layers that rows go through, with the settings that differ from None, as text."""
+    """Return the layers that rows go through, with the settings that differ from None; what is secret by its name."""
     try:
         layers = describe(target.function).layers
     except TypeError:
@@ -188,6 +188,8 @@ def layers_of_target(target: Target) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str) and type(value) is not str:  # a `Secret` is a str, and its `repr` its reference
+        return repr(value).strip("'")
     return value if isinstance(value, (bool, int, float, str)) else repr(value)
 
 
