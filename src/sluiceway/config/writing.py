@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.retry_budget import RetryBudget
-from sluiceway.errors import MissingExtra
 from sluiceway.layer import Layer
 from sluiceway.layers import registered
 from sluiceway.layers.deployment import Deployment
@@ -21,6 +20,7 @@ from .objects import OBJECTS, class_of, said_of
 from .problems import Problems
 from .secrets import Secret
 from .settings import settings_of
+from .yaml_files import write as write_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,11 +150,7 @@ def text_of(said: Mapping[str, Any], form: Format) -> str:
     if form == "json":
         return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
     if form == "yaml":
-        try:
-            import yaml  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise MissingExtra("a pipeline in YAML", "yaml") from None
-        return str(yaml.safe_dump(dict(said), sort_keys=False))
+        return write_yaml(said)
     if form != "toml":
         raise ValueError(f"format={form!r} must be one of 'toml', 'yaml', 'json'")
     return _toml(said)
