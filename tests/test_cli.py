@@ -3,11 +3,13 @@
 import errno
 import subprocess
 import sys
+import warnings
 
 import click
 import pytest
 
 from sluiceway.cli import streams
+from sluiceway.order import PipelineWarning
 
 
 @pytest.mark.real
@@ -45,6 +47,26 @@ def test_what_cannot_be_printed_is_one_line_and_what_nobody_reads_is_none():
     assert "" == sluiceway("schema | true")[1]
     assert (0, "") == sluiceway("schema >&-")
     assert (1, "") == sluiceway("schema > /dev/full 2>&1")
+
+
+@pytest.mark.real
+def test_what_is_unwise_about_a_pipeline_is_one_line(tmp_path):
+    """Not one of our source, too, which is where it was noticed."""
+    file, source = tmp_path / "p.toml", tmp_path / "p.jsonl"
+    file.write_text('[pipelines.chat]\nlayers = [{ use = "bounded", limit = 3 }, { use = "retry_jitter" }]\n')
+    source.write_text('"x"\n')
+    code, told = sluiceway(f"plan {source} --model gpt-4o-mini --config {file}")
+    assert 0 == code
+    (line,) = told.splitlines()
+    assert line.startswith("warning: pipelines.chat: bounded stands outside retry_jitter")
+
+
+def test_other_warnings_look_as_they_always_do(monkeypatch):
+    """They are about code."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    streams.warn_in_one_line()
+    assert "p.py:3: UserWarning: odd\n" == warnings.formatwarning(UserWarning("odd"), UserWarning, "p.py", 3, "")
+    assert "warning: odd\n" == warnings.formatwarning("odd", PipelineWarning, "p.py", 3)
 
 
 def test_only_an_error_of_printing_is_taken_for_one():

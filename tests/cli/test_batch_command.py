@@ -100,6 +100,9 @@ def test_a_config_file_brings_the_pipeline(tmp_path):
     assert (2, True) == (code, "--rpm is for batches without --config" in output)
     code, output = run("p.jsonl", "-o", "out.jsonl", *given, "--pipeline", "other")
     assert (2, True) == (code, "one of chat" in output)
+    path.write_text("")
+    code, output = run("p.jsonl", "-o", "out.jsonl", *given)
+    assert (2, True) == (code, f"{path} has no pipelines: write one, as [pipelines.chat]" in output)
 
 
 @pytest.mark.parametrize(

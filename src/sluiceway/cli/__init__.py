@@ -47,6 +47,7 @@ def main() -> None:
 
     group = Commands("sluiceway", help="Stackable async middleware for LLM calls.")
     click.version_option(__version__, prog_name="sluiceway")(group)
+    streams.warn_in_one_line()
     try:
         group()
     except OSError as error:  # click itself treats a reader that has gone

@@ -10,7 +10,9 @@ import click
 
 from sluiceway.batch.plan.planning import plan
 from sluiceway.batch.sources import FORMATS
+from sluiceway.batch.sources.naming import ID_COLUMN
 from sluiceway.batch.usual import CONCURRENCY, usual_pipeline
+from sluiceway.cli.pipelines import pipeline_of
 from sluiceway.errors import SluicewayError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--system", metavar="TEXT", help="Stands before every prompt.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Of an answer, where a row does not say.")
 @click.option("--format", type=click.Choice(list(FORMATS)), help="Of the source [by its name].")
+@click.option("--id-column", default=ID_COLUMN, show_default=True, help="Which column is a row's id.")
 @click.option("--limit", type=click.IntRange(1), help="The first so many rows only.")
 @click.option("--output-tokens", metavar="SPREAD", help="Of an answer: 200, 50..400 or 'lognormal(200, 0.5)'.")
 @click.option("--latency", metavar="SPREAD", help="Of an answer: 2s, 500ms..4s or 'lognormal(2s, 0.6)'.")
@@ -72,13 +75,7 @@ def _pipeline(config: Path | None, name: str | None, **limits: float | None) -> 
         return usual_pipeline(**given)
     if given:
         raise ValueError(f"--{next(iter(given))} is for plans without --config: write it into {config}")
-    from sluiceway.config import load  # noqa: PLC0415 - pydantic is loaded where a file is
-
-    pipelines = load(config).pipelines
-    chosen = name or (next(iter(pipelines)) if len(pipelines) == 1 else "")
-    if chosen not in pipelines:
-        raise ValueError(f"--pipeline must be one of {', '.join(pipelines)}, which {config} has")
-    return pipelines[chosen]
+    return pipeline_of(config, name)
 
 
 def _setting(text: str) -> tuple[str, Any]:

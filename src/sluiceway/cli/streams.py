@@ -6,9 +6,12 @@ import contextlib
 import errno
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
+
+from sluiceway.order import PipelineWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +23,20 @@ def tell(text: str) -> None:
     """Write *text* to standard error, if anybody can read it."""
     with unharmed():
         click.echo(text, err=True)
+
+
+def warn_in_one_line() -> None:
+    """Let what is unwise about a pipeline be a line: the place in our code that came upon it says nothing."""
+    usual = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, PipelineWarning):
+            return f"warning: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from sluiceway.batch import usual_pipeline
 from sluiceway.batch.target import OF_ANSWERS
 from sluiceway.batch.usual import TIMEOUT
+from sluiceway.cli.pipelines import pipeline_of
 
 LIMITS: Final = ("concurrency", "rpm", "tpm", "policy", "timeout", "attempts")
 _SETTINGS: Final = (
@@ -87,13 +88,7 @@ def _pipeline(options: dict[str, Any]) -> Any:
     given_beside = [name for name in LIMITS if options[name] is not None]
     if given_beside:
         raise click.UsageError(f"--{given_beside[0]} is for batches without --config: write it into that file")
-    from sluiceway import config  # noqa: PLC0415 - pydantic is loaded where a file is
-
-    pipelines = config.load(options["config"]).pipelines
-    name = options["pipeline"] or (next(iter(pipelines)) if len(pipelines) == 1 else "")
-    if name not in pipelines:
-        raise click.UsageError(f"--pipeline must be one of {', '.join(pipelines)}, which {options['config']} has")
-    return pipelines[name]
+    return pipeline_of(options["config"], options["pipeline"])
 
 
 def option_of(name: str) -> str:
