@@ -15,6 +15,7 @@ from sluiceway.batch.plan import (
     demands_of,
     forecast,
     limits_of,
+    plan,
     requests_in,
 )
 from sluiceway.batch.plan.charges import Charges
@@ -204,3 +205,13 @@ def test_an_empty_source_is_no_error():
 def test_money_is_written_as_people_say_it():
     """With as many digits as tell something."""
     assert ["$0.00", "$0.0012", "$1,234.50", "unknown"] == list(map(dollars, (0, 0.00123, 1234.5, None)))
+
+
+@pytest.mark.parametrize(("id_column", "requests"), [("id", 2), ("key", 3)])
+def test_a_second_row_of_one_id_is_not_asked(tmp_path, id_column, requests):
+    """As in the batch, whichever column is the id."""
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(f'{{"id": {n % 2}, "key": {n}, "prompt": "x"}}\n' for n in range(3)))
+    planned = plan("gpt-4o-mini", path, id_column=id_column, simulate=True)
+    assert (requests, requests) == (planned.demands.requests, planned.rehearsal.answered)
+    assert ({"duplicate id": 3 - requests} if requests < 3 else {}) == dict(planned.demands.bad)

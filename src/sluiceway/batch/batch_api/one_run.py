@@ -128,6 +128,7 @@ class _Run:
         self._target, self._source, self._paths = target, source, paths
         self._price, self._limits, self._full = price, limits, full
         self._store = PartStore.beside(paths.results)
+        self._taken_up = 0  # rows of an earlier run's batches that this one has merged, before it read the source
         self._signal: int | None = None
         self._stopping = asyncio.Event()
 
@@ -172,6 +173,7 @@ class _Run:
         )
         try:
             complete = not self._store.load() or await driver.run(self._stopping)
+            self._taken_up = sink.answers + sink.letters
             if complete:  # what is left of the source: all of it, or what was appended since it was split
                 await split(rows.tasks(), self._store, self._limits, token_counter(), rows.refuse)
                 complete = await driver.run(self._stopping)
@@ -200,7 +202,7 @@ class _Run:
         return BatchRun(
             self._paths,
             rows.read,
-            rows.before,
+            max(0, rows.before - self._taken_up),
             sink.answers,
             sink.letters,
             pending,

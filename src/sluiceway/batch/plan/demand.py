@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BadRow
+from sluiceway.batch.ids import SEEN, KnownIds
 from sluiceway.batch.questions import question_of
 from sluiceway.batch.sources import Row, Source, Unread
 from sluiceway.providers.estimates import Estimate, estimate
@@ -158,14 +159,17 @@ async def requests_in(
 
     The source is closed at the end.
     """
-    seen = 0
+    seen, given = 0, KnownIds()
     try:
         async for chunk in source.chunks():
             for row in chunk:
                 if limit is not None and seen >= limit:
                     return
                 seen += 1
-                yield _sized(row, asking, counter)
+                if isinstance(row, Row) and given.mark(row.id, SEEN):
+                    yield BadRow("duplicate id", "an earlier row has the same id")
+                else:
+                    yield _sized(row, asking, counter)
     finally:
         source.close()
 

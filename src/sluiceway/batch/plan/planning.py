@@ -18,6 +18,7 @@ from sluiceway.batch.plan.simulated import SimulatedProvider
 from sluiceway.batch.plan.text import as_dict, lines_of, rehearsed
 from sluiceway.batch.rows import read_results
 from sluiceway.batch.sources import open_source
+from sluiceway.batch.sources.naming import ID_COLUMN
 from sluiceway.batch.sources.source import SourceFailed
 from sluiceway.batch.templates import Template
 from sluiceway.batch.usual import usual_pipeline
@@ -83,6 +84,7 @@ def plan(
     endpoint: Endpoint | None = None,
     parameters: Mapping[str, Any] | None = None,
     format: str | None = None,
+    id_column: str = ID_COLUMN,
     limit: int | None = None,
     output_tokens: Spread | None = None,
     latency: Spread | None = None,
@@ -105,6 +107,7 @@ def plan(
         endpoint: where prompts go.
         parameters: further fields of every request.
         format: of the source.
+        id_column: which column is a row's id: a second row of one id is not asked.
         limit: the first so many rows only.
         output_tokens: tokens of an answer: ``200``, ``"50..400"`` or ``"lognormal(200, 0.5)"``; None to go by
             `max_tokens`, else by 500.
@@ -132,7 +135,9 @@ def plan(
 
     async def requests() -> AsyncIterator[Sized | BadRow]:
         try:
-            async for request in requests_in(open_source(source, format=format), asking, counter, limit):
+            async for request in requests_in(
+                open_source(source, format=format, id_column=id_column), asking, counter, limit
+            ):
                 yield request
         except SourceFailed as error:
             raise BatchError(str(error)) from error
