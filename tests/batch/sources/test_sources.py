@@ -301,7 +301,7 @@ def print_of(path):
 
 
 @given(
-    before=st.binary(max_size=60).map(lambda text: text + b"\n"),
+    before=st.binary(max_size=60).map(lambda text: b"{}" + text + b"\n"),
     after=st.binary(max_size=60),
     place=st.integers(0, 59),
 )

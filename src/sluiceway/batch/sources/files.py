@@ -10,6 +10,7 @@ from abc import abstractmethod
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from sluiceway.batch.errors import BatchError
+from sluiceway.batch.sources.beginnings import LENGTH, require_rows
 from sluiceway.batch.sources.counting import RowCount
 from sluiceway.batch.sources.naming import ID_COLUMN, require_column
 from sluiceway.batch.sources.source import Source, SourceFailed
@@ -77,6 +78,20 @@ class File(Source):
         self._hash = hashed.hexdigest()
         self.counted(count.rows)
         return {"kind": self.kind, "path": self.name, "bytes": self._size, "sha256": self._hash}
+
+    def require_rows(self) -> None:
+        """Refuse a file that holds something else; it is closed then. Of a pipe nothing is known before it is read.
+
+        Raises:
+            BatchError: it is packed, or no UTF-8, or one JSON array.
+        """
+        if self._size is None:
+            return
+        try:
+            require_rows(self.name, os.pread(self.file.fileno(), LENGTH, 0), self.kind)
+        except BatchError:
+            self.close()
+            raise
 
     def columns(self) -> Sequence[str] | None:
         """Return which columns every row has, if the file says so at its beginning; None if it does not."""

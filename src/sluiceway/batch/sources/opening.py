@@ -46,7 +46,7 @@ def open_source(
     Raises:
         TypeError: *source* is none of these.
         ValueError: the format is unknown.
-        BatchError: the file cannot be opened, or has no such column of ids.
+        BatchError: the file cannot be opened, is no text of rows, or has no such column of ids.
         MissingExtra: a Parquet file, and pyarrow is not installed.
     """
     if isinstance(source, Source):
@@ -62,6 +62,7 @@ def open_source(
             opened = FORMATS[kind](path, id_column, max_row)
         except OSError as error:
             raise BatchError(f"the source {path} cannot be read: {error.strerror or error}") from error
+        opened.require_rows()
         opened.require_id_column()
         return opened
     if isinstance(source, bytes) or not isinstance(source, (Iterable, AsyncIterable)):
