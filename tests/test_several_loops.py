@@ -39,6 +39,8 @@ WORKS = {
     "retry_jitter": lambda: retry_jitter(2, budget=RetryBudget()),
 }
 PLACES = {
+    "adaptive_bound": lambda: adaptive_bound(1, slow_start=False),
+    "bounded": lambda: bounded(1),
     "fair": lambda: rate_limited(rps=100, in_flight=1, queue=Fair()),
     "fifo": lambda: rate_limited(rps=100, in_flight=1),
     "priority": lambda: rate_limited(rps=100, in_flight=1, queue=Priority(within=Fair())),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sluiceway.algorithms.adaptive_places import AdaptivePlaces
 from sluiceway.events import BoundAdapted, LimitPaused
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
-from sluiceway.keyed import Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
 from sluiceway.layers.bounded import BoundSnapshot, _State, bounded
@@ -164,8 +163,6 @@ class adaptive_bound(bounded):
         self._rng = random_of(rng)
         self._memory = RateMemory(store, self.limits, self.name)
         super().__init__(initial, by=by, max_wait=max_wait, max_queue=max_queue, queue=queue)
-        if by is not None:
-            self._states = Keyed(self._make, by, lambda state: state.busy())
 
     def _make(self, key: Hashable) -> _Adaptive:
         return _Adaptive(key, self._adapting.make(), self._queueing.discipline, self._memory)

@@ -57,7 +57,7 @@ class _State:
     def __init__(self, key: Hashable, limit: int, queue: Discipline, store: SharedStore | None = None) -> None:
         self.key = key
         self.places = InFlight(limit)
-        self.holders: set[Run] = set()
+        self.holders: set[int] = set()
         self.room = WaitingRoom(self.places, queue.open())
         self.shared = None if store is None else Shared(None, shared_places(store, key, self.places))
         if self.shared is not None:
@@ -68,6 +68,7 @@ class _State:
         """Go on in another event loop, after the one before has ended: one that runs could not be woken from here."""
         one_loop_at_a_time(self.loop, "bounded")
         self.loop = loop
+        self.room.move_to(loop)
         if self.shared is not None:
             self.shared.in_loop(loop)
 
@@ -129,7 +130,7 @@ class bounded(Layer):
         self._queueing = Queueing(max_wait, max_queue, queue)
         self._store = checked(store)
         self._patience = patience_with(self._store, self._queueing)
-        self._states = Keyed(self._make, by, _State.busy)
+        self._states = Keyed(self._make, by, lambda state: state.busy())
         self._one = None if by is not None else self._states.at(None)
 
     def _make(self, key: Hashable) -> _State:
@@ -153,11 +154,11 @@ class bounded(Layer):
                 room.passed(call, 1, 0.0)
             if run.detailed:
                 self._report(call, state, run.time(), granted=True, depth=0)
-        state.holders.add(run)
+        state.holders.add(id(run))  # a run itself would lead to its stream, and keep that from being garbage
         try:
             return await proceed(call)
         finally:
-            state.holders.discard(run)
+            state.holders.discard(id(run))
             places.held -= 1
             if room.occupied:
                 room.serve()
@@ -214,7 +215,7 @@ class bounded(Layer):
         while outer is not None:
             run: Run | None = outer.run
             while run is not None:
-                if run in state.holders:
+                if id(run) in state.holders:
                     raise ReentrantUse(
                         f"{call.name} is called inside {outer.name}, which holds a place of the same "
                         f"{self.name}({self._limit}): with all places taken it would wait for itself; "
