@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from sluiceway import Pipeline, bounded
-from sluiceway.batch import read_results, run
+from sluiceway.batch import read_dead_letters, read_results, run
 from sluiceway.testing import openai_error
 
 
@@ -94,8 +94,9 @@ async def test_dead_letters_are_rescued_apart_from_answers(tmp_path, full):
         return prompt
 
     ended = await run(ask, path, out, pipeline=Pipeline(bounded(4)), disk_patience=0)
-    rescued = {each.name.partition(".")[2]: each for each in (tmp_path / "spare").iterdir()}
-    assert f"cat {rescued['dead.jsonl']} >> {ended.paths.dead}" in ended.stopped.message
+    (rescued,) = (tmp_path / "spare").glob("*out.dead-*.jsonl")
+    assert f"cat {rescued} >> {ended.paths.dead}" in ended.stopped.message
+    assert {"p0", "p1"} >= {letter.request["prompt"] for letter in read_dead_letters(rescued)}
     assert ["disk", 5] == [ended.stopped.kind, ended.exit_code]
 
 

@@ -8,6 +8,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final, Self
 
 from sluiceway.batch.ids import ANSWERED, DEAD, of_row
@@ -150,23 +151,22 @@ class Keeper:
             self.on_block(bool(self._blocked))
 
     def _rescue(self, meant: Path, line: bytes) -> None:
-        """Write *line*, which was meant for another file, among the temporary ones."""
-        kind = ".jsonl" if meant == self._results.path else ".dead.jsonl"
-        path = Path(tempfile.gettempdir()) / f"sluiceway-rescued-{os.getpid()}{kind}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        """Write *line*, which was meant for another file, among the temporary ones: into one of this batch alone."""
         try:
-            with open(path, "ab", opener=lambda name, _: os.open(name, flags, 0o600)) as file:
+            if meant not in self._rescued:
+                descriptor, name = tempfile.mkstemp(".jsonl", f"sluiceway-rescued-{meant.stem}-")
+                os.close(descriptor)
+                self._rescued[meant] = Path(name)
+            with self._rescued[meant].open("ab") as file:
                 file.write(line)
         except OSError:
             self._lost = True
-        else:
-            self._rescued[meant] = path
 
     @property
     def elsewhere(self) -> str:
         """Where rows are that are paid for and could not be written, and how to bring them back; empty without any."""
         told = [
-            f"rows that are paid for are in {path}: append them (cat {path} >> {meant}) before the next run, which "
+            f"rows that are paid for are in {path}: append them (cat {quote(str(path))} >> {quote(str(meant))}) before the next run, which "
             "asks them again otherwise"
             for meant, path in self._rescued.items()
         ]
