@@ -166,8 +166,8 @@ class Keeper:
     def elsewhere(self) -> str:
         """Where rows are that are paid for and could not be written, and how to bring them back; empty without any."""
         told = [
-            f"rows that are paid for are in {path}: append them (cat {quote(str(path))} >> {quote(str(meant))}) before the next run, which "
-            "asks them again otherwise"
+            f"rows that are paid for are in {path}: append them (cat {quote(str(path))} >> {quote(str(meant))}) before "
+            "the next run, which asks them again otherwise"
             for meant, path in self._rescued.items()
         ]
         return "; ".join([*told, *(["rows that are paid for are lost"] if self._lost else [])])

@@ -25,6 +25,7 @@ _OF_RUN: Final = {
     "stats": optional(OBJECT),
     "pipeline": OBJECTS,
 }
+_FOLLOWS: Final = {"id_column": ", so that every row would be asked, and paid for, again"}
 _RUNS: Final = 100  # runs remembered; a batch that is resumed more often forgets its first
 
 
@@ -86,7 +87,9 @@ class Manifest:
         """Return a sentence for each of *settings* that is not as it was."""
         names = sorted({*self.settings, *settings})
         told = ((name, self.settings.get(name), settings.get(name)) for name in names)
-        return tuple(f"{name} was {was!r} and is {now!r}" for name, was, now in told if was != now)
+        return tuple(
+            f"{name} was {was!r} and is {now!r}{_FOLLOWS.get(name, '')}" for name, was, now in told if was != now
+        )
 
 
 def _is_run(value: Any) -> bool:

@@ -78,7 +78,7 @@ async def test_another_column_of_ids_is_another_batch(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps({"id": 1, "key": "k", "prompt": "A"}) + "\n")
     await batch(tmp_path, path)
-    with pytest.raises(BatchMismatch, match="id_column was 'id' and is 'key'"):
+    with pytest.raises(BatchMismatch, match="id_column was 'id' and is 'key', so that every row would be asked"):
         await batch(tmp_path, path, id_column="key")
 
 
