@@ -97,6 +97,7 @@ class BranchRun(Run):
         self.time = outer.time
         self.started_at = outer.started_at
         self.attempts = _Attempts(outer)
+        self.holds = None
         if outer.deadline is not None:
             self.deadline = outer.deadline
         if outer.listening:

@@ -100,6 +100,7 @@ class Run:
             list (or None), and what the function needs; it is called with the list. None after that.
         waits: seconds by reason; `phase` is what it waits for now and since when.
         outer: the run that this one is a branch of; None if it is the whole call's.
+        holds: the state of a bound that the call holds a place of, and what it held before, likewise; None for nothing.
         impatient: layers that would make the call wait refuse it at once instead: it is worth making only now.
     """
 
@@ -142,6 +143,7 @@ class Run:
         self.time: Callable[[], float] = monotonic if type(loop) in plain_loops else loop.time
         self.started_at = self.time()
         self.attempts: list[Attempt] = []
+        self.holds: tuple[Any, Any] | None = None
 
     def sink(self, event: Event) -> None:
         """Tell *event* to whoever hears this call; replaced by a function of that kind where that is quicker."""

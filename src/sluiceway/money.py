@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 _NOTHING = 1e-9  # what adding floats leaves over; a token of the cheapest models costs twenty times as much
 
 

@@ -50,14 +50,13 @@ class BoundSnapshot:
 
 
 class _State:
-    """The places of one key, the calls that hold them, and who waits for them."""
+    """The places of one key, and who waits for them."""
 
-    __slots__ = ("holders", "key", "loop", "places", "room", "shared")
+    __slots__ = ("key", "loop", "places", "room", "shared")
 
     def __init__(self, key: Hashable, limit: int, queue: Discipline, store: SharedStore | None = None) -> None:
         self.key = key
         self.places = InFlight(limit)
-        self.holders: set[int] = set()
         self.room = WaitingRoom(self.places, queue.open())
         self.shared = None if store is None else Shared(None, shared_places(store, key, self.places))
         if self.shared is not None:
@@ -88,6 +87,16 @@ class _State:
             return
         self.places.resize(limit)
         self.room.serve()
+
+
+def _holds(run: Run, state: _State) -> bool:
+    """Whether *run* holds a place of *state*."""
+    held = run.holds
+    while held is not None:
+        if held[0] is state:
+            return True
+        held = held[1]
+    return False
 
 
 class bounded(Layer):
@@ -154,11 +163,12 @@ class bounded(Layer):
                 room.passed(call, 1, 0.0)
             if run.detailed:
                 self._report(call, state, run.time(), granted=True, depth=0)
-        state.holders.add(id(run))  # a run itself would lead to its stream, and keep that from being garbage
+        before = run.holds
+        run.holds = state, before
         try:
             return await proceed(call)
         finally:
-            state.holders.discard(id(run))
+            run.holds = before
             places.held -= 1
             if room.occupied:
                 room.serve()
@@ -215,7 +225,7 @@ class bounded(Layer):
         while outer is not None:
             run: Run | None = outer.run
             while run is not None:
-                if id(run) in state.holders:
+                if _holds(run, state):
                     raise ReentrantUse(
                         f"{call.name} is called inside {outer.name}, which holds a place of the same "
                         f"{self.name}({self._limit}): with all places taken it would wait for itself; "

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sluiceway.arguments import given
 from sluiceway.events import (
     AttemptFinished,
     BackedOff,
@@ -23,7 +24,7 @@ from sluiceway.events import (
 )
 from sluiceway.running import outcome_of
 
-from .kinds import answering_model, asked_model, kind_of, model_of
+from .kinds import answering_model, kind_of, model_of
 from .last_minute import LastMinute
 from .sketch import BATCH
 from .stats import OTHER, Figures, Stats, Tokens, Waits
@@ -202,7 +203,13 @@ class Statistics:
         attempt = attempts[0]
         usage = attempt.usage
         if usage is None and attempt.reader is None:
-            model = asked_model(call, attempt)  # as `model_of` would find
+            function, args, kwargs = attempt.asked or (call.function, call.args, call.kwargs)
+            model = kwargs.get("model")  # as `model_of` would find, the usual "no" of `given` written out
+            try:
+                if model is None and (args or function.__defaults__ or function.__kwdefaults__):
+                    model = given(function, args, kwargs, "model")
+            except AttributeError:
+                model = given(function, args, kwargs, "model")
             tally = self._models.by_name[model if type(model) is str else None]
             if not attempt.contained:
                 tally.attempts += 1
