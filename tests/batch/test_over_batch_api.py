@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import openai
 import pytest
@@ -88,14 +89,14 @@ async def test_a_row_that_is_corrected_leaves_the_dead_letters(api, tmp_path):
 
 
 async def test_rows_that_cannot_be_written_are_dead_letters(api, tmp_path):
-    """And the rows beside them are answered."""
+    """And the rows beside them are answered; what is nested too deeply to be written differs between Pythons."""
     deep = '{"id": "deep", "prompt": "x", "more": ' + "[" * 985 + "]" * 985 + "}"
     done = await run(tmp_path, source(tmp_path, 2, deep, '{"custom_id": "u", "url": ["x"], "body": {}}'), api)
-    assert (2, 2, True) == (done.answered, done.dead, done.complete)
+    assert (4, True) == (done.answered + done.dead, done.complete)
     _, dead = written(tmp_path)
-    assert {"deep": "RecursionError", None: "bad url"} == {
-        letter["id"] if letter["stage"] == "call" else None: letter["error"]["type"] for letter in dead
-    }
+    kinds = {letter["id"] if letter["stage"] == "call" else None: letter["error"]["type"] for letter in dead}
+    assert "bad url" == kinds.pop(None)
+    assert kinds == {"deep": "RecursionError"} or (kinds == {} and sys.version_info >= (3, 12))
 
 
 async def test_a_run_that_ends_is_taken_up_by_the_next(sim, api, tmp_path):
