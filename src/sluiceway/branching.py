@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from .call import Attempt, Call, Run
 from .events import CallRejected
-from .streaming import Item, Opened, Signal, drive, drive_on, emit_to_reader, signal
+from .streaming import Item, Opened, Signal, drive, emit_to_reader, signal
 from .tasks import task_of
 
 if TYPE_CHECKING:
@@ -267,12 +267,7 @@ class Branch:
         run.base = 0 if task is None else task.cancelling()
         coroutine: Any = self._proceed(self.call)
         self._coroutine = coroutine
-        try:
-            out = run.context.run(coroutine.send, None)
-        except StopIteration as stop:  # it never waited, and needs no driver
-            self.came = stop.value
-            return
-        out = await drive_on(run.context, coroutine, out)
+        out = await drive(run.context, coroutine)
         while isinstance(out, Opened):
             self.opened = out.value
             if not to_item:
