@@ -69,6 +69,8 @@ def call_text(call: Call) -> tuple[str, str]:
         TypeError: as `call_key`.
     """
     name, arguments = bound_arguments(call.function, call.args, call.kwargs)
+    if not arguments:
+        return name, "{}"
     parts = []
     for parameter in sorted(arguments):
         value = arguments[parameter]
