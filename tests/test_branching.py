@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 import pytest
 
@@ -51,6 +52,22 @@ async def test_a_value_comes_back_as_without_it():
     with pytest.raises(ConnectionError) as raised:
         await ask()
     assert raised.value is error
+
+
+async def test_its_steps_run_in_the_context_that_it_is_given():
+    """Also in an empty one, which is false as any that holds nothing."""
+    empty = contextvars.Context()
+    seen = []
+
+    async def ask():
+        seen.append(current.get())
+        await asyncio.sleep(0)
+        seen.append(current.get())
+
+    layer = Beside(context=empty)
+    await bind(ask, (layer,))()
+    assert layer.branch.run.context is empty
+    assert [layer.branch.call] * 2 == seen
 
 
 @pytest.mark.parametrize("to_item", [True, False])

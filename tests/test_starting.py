@@ -278,8 +278,9 @@ async def test_a_loop_with_a_task_factory_makes_its_tasks_itself():
 
 async def test_what_was_begun_is_nobody_elses_to_await():
     """It has a task."""
-    begun = Begun(sleep(0))
-    assert begun.begin()
+    begun = Begun()
+    waiting = sleep(0)
+    begun.at(waiting.send(None), waiting)
     with pytest.raises(TypeError, match="by its task"):
         await begun
     begun.close()

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from .call import Attempt, Call, Run
 from .events import CallRejected
-from .streaming import Item, Opened, Signal, drive, emit_to_reader, signal
+from .starting import OVER
+from .streaming import Item, Opened, Signal, drive, drive_on, emit_to_reader, signal
 from .tasks import task_of
 
 if TYPE_CHECKING:
@@ -37,29 +38,6 @@ if TYPE_CHECKING:
     from .events import Event
 
 
-class _Attempts(list[Attempt]):
-    """The attempts of a branch; each is one of the whole call too, and numbered there."""
-
-    __slots__ = ("began", "outer")
-
-    def __init__(self, outer: Run) -> None:
-        super().__init__()
-        self.outer: Run | None = outer
-        self.began: Callable[[Attempt], None] | None = None
-
-    def append(self, attempt: Attempt) -> None:
-        """Take in *attempt*, which begins."""
-        super().append(attempt)
-        outer = self.outer
-        if outer is not None:
-            outer.last = attempt
-            outer.attempts.append(attempt)
-            if type(outer.attempts) is list:
-                attempt.number = len(outer.attempts)
-        if self.began is not None:
-            self.began(attempt)
-
-
 class BranchRun(Run):
     """What changes during one branch.
 
@@ -69,24 +47,26 @@ class BranchRun(Run):
     Attributes:
         outer: the run that this is a part of.
         apart: whether a task of its own drives it.
+        own_task: the one that drives it while it is apart.
         alone: whether it goes on at its own pace, also while nobody waits for an item of the whole call.
         attempts: the trips of this branch alone, by their numbers in the whole call.
+        began: who is told of each of them when it begins; None for nobody.
+        left: whether the whole call has gone, and its record is closed.
     """
 
     outer: Run
-    attempts: _Attempts
 
     # As in `Run`, what most branches never set stays on the class.
-    apart = False
     alone = False
+    left = False
+    began: Callable[[Attempt], None] | None = None
     _own_watches: list[Watch] | None = None
-    _own_task: asyncio.Task[Any] | None = None
     _own_base = 0
     _own_waits: dict[str, float] | None = None
     _own_phase: tuple[str, float] | None = None
     _out = False
 
-    def __init__(self, outer: Run, context: Context, *, impatient: bool = False, alone: bool = False) -> None:
+    def __init__(self, outer: Run, context: Context) -> None:
         self.outer = outer
         self.loop = outer.loop
         self.context = context
@@ -96,8 +76,9 @@ class BranchRun(Run):
         self.said = outer.said
         self.time = outer.time
         self.started_at = outer.started_at
-        self.attempts = _Attempts(outer)
-        self.holds = None
+        self.attempts = []
+        self.apart = False
+        self.own_task: asyncio.Task[Any] | None = None
         if outer.deadline is not None:
             self.deadline = outer.deadline
         if outer.listening:
@@ -105,10 +86,6 @@ class BranchRun(Run):
             self.detailed = outer.detailed
         if outer.facts is not None:
             self.facts = outer.facts
-        if impatient:
-            self.impatient = True
-        if alone:
-            self.alone = True
 
     def sink(self, event: Event) -> None:
         """Tell *event* to whoever hears the whole call; not that a branch which does not wait found no room."""
@@ -120,6 +97,19 @@ class BranchRun(Run):
         """Names the whole call."""
         return self.outer.id
 
+    def tell_outer(self, attempt: Attempt) -> None:
+        """Enter *attempt*, which begins, in the record of the whole call too, which numbers it."""
+        if not self.left:
+            outer = self.outer
+            outer.last = attempt
+            outer.attempts.append(attempt)
+            if outer.outer is None:
+                attempt.number = len(outer.attempts)
+            else:
+                outer.tell_outer(attempt)
+        if self.began is not None:
+            self.began(attempt)
+
     def leave(self) -> None:
         """Go on without the whole call, which ends now: what is not over is no longer part of its record.
 
@@ -128,7 +118,7 @@ class BranchRun(Run):
         outer: Run | None = self.outer
         if not self.outer.listening and self.outer.counted is not None:
             self.listening = True
-        self.attempts.outer = None
+        self.left = True
         under_way = [attempt for attempt in self.attempts if attempt.ended_at is None]
         while outer is not None:
             for attempt in under_way:
@@ -139,11 +129,11 @@ class BranchRun(Run):
     @property
     def task(self) -> asyncio.Task[Any] | None:
         """Who drives the branch now."""
-        return self._own_task if self.apart else self.outer.task
+        return self.own_task if self.apart else self.outer.task
 
     @task.setter
     def task(self, task: asyncio.Task[Any] | None) -> None:
-        self._own_task = task
+        self.own_task = task
 
     @property
     def base(self) -> int:
@@ -228,7 +218,10 @@ class Branch:
         came: what it came to, unless that was passed on: a value, or a signal at which it waits to be gone on with.
     """
 
-    __slots__ = ("_coroutine", "_proceed", "call", "came", "opened", "run")
+    # As in `Run`, what most branches never set stays on the class.
+    opened: Any = None
+    came: Any = None
+    _coroutine: Coroutine[Any, Any, Any] | None = None
 
     def __init__(
         self,
@@ -240,12 +233,13 @@ class Branch:
         alone: bool = False,
         emit: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.run = run = BranchRun(call.run, context or copy_context(), impatient=impatient, alone=alone)
+        self.run = run = BranchRun(call.run, copy_context() if context is None else context)
+        if impatient:
+            run.impatient = True
+        if alone:
+            run.alone = True
         self.call = Call(call.function, call.args, call.kwargs, call.instance, run, call.hints, call.attempt, emit)
-        self.opened: Any = None
         self._proceed = proceed
-        self._coroutine: Coroutine[Any, Any, Any] | None = None
-        self.came: Any = None
 
     @property
     def suspended(self) -> bool:
@@ -260,19 +254,52 @@ class Branch:
         Raises:
             BaseException: the pipeline's error, unchanged.
         """
+        task = task_of(self.run.loop)
+        if task is not None:
+            self.run.base = task.cancelling()
+        out = self.first_step()
+        if out is not OVER:
+            await self.drive_on(out, to_item=to_item)
+
+    def first_step(self) -> Any:
+        """Make the first step, in the task that is to make all others; return what it waits for, or `OVER`.
+
+        Raises:
+            BaseException: the pipeline's error, unchanged.
+        """
         run = self.run
-        task = task_of(run.loop)
         run.apart = True
-        run.task = task
-        run.base = 0 if task is None else task.cancelling()
+        run.own_task = task_of(run.loop)
         coroutine: Any = self._proceed(self.call)
         self._coroutine = coroutine
-        out = await drive(run.context, coroutine)
+        try:
+            return run.context.run(coroutine.send, None)
+        except StopIteration as stop:
+            self.came = stop.value
+            self.landed(None)
+        except BaseException as error:  # noqa: BLE001 - it goes on from there
+            self.landed(error)
+        return OVER
+
+    def landed(self, error: BaseException | None) -> None:
+        """Its first step was its last, and came to a value or to *error*: raise that.
+
+        Raises:
+            BaseException: *error*, unchanged.
+        """
+        if error is not None:
+            raise error
+
+    async def drive_on(self, out: Any, *, to_item: bool = True) -> None:
+        """Run it on from *out*, which its first step returned, as `start` does."""
+        context, coroutine = self.run.context, self._coroutine
+        assert coroutine is not None
+        out = await drive_on(context, coroutine, out)
         while isinstance(out, Opened):
             self.opened = out.value
             if not to_item:
                 break
-            out = await drive(run.context, coroutine)
+            out = await drive(context, coroutine)
         self.came = out
 
     async def go_on(self) -> Any:

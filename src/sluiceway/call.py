@@ -117,6 +117,7 @@ class Run:
     waits: dict[str, float] | None = None
     phase: tuple[str, float] | None = None
     facts: Any = None
+    holds: tuple[Any, Any] | None = None
     tallied = 0
     outer: Run | None = None
     impatient = False
@@ -143,7 +144,6 @@ class Run:
         self.time: Callable[[], float] = monotonic if type(loop) in plain_loops else loop.time
         self.started_at = self.time()
         self.attempts: list[Attempt] = []
-        self.holds: tuple[Any, Any] | None = None
 
     def sink(self, event: Event) -> None:
         """Tell *event* to whoever hears this call; replaced by a function of that kind where that is quicker."""
@@ -158,6 +158,9 @@ class Run:
         if not self._id:
             self._id = next(_ids)
         return f"{_PROCESS}-{self._id:x}"
+
+    def tell_outer(self, attempt: Attempt) -> None:
+        """Tell *attempt*, which begins, to the call that this run is a branch of."""
 
     def waited(self, reason: str, since: float, until: float) -> None:
         """Book the time from *since* to *until* under *reason*."""

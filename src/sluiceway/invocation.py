@@ -23,6 +23,8 @@ async def invoke(call: Call) -> Any:
     attempts = run.attempts
     run.last = call.record = attempt = Attempt(len(attempts) + 1, now, (call.function, call.args, call.kwargs))
     attempts.append(attempt)
+    if run.outer is not None:
+        run.tell_outer(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))
     token = current.set(call)
@@ -55,6 +57,8 @@ async def invoke_generator(call: Call) -> None:
     now = run.time()
     run.last = call.record = attempt = Attempt(len(run.attempts) + 1, now, (call.function, call.args, call.kwargs))
     run.attempts.append(attempt)
+    if run.outer is not None:
+        run.tell_outer(attempt)
     if run.listening:
         run.sink(AttemptStarted(now, call, attempt))
     await _through(call, attempt, generate(call, attempt, call.function(*call.args, **call.kwargs)))

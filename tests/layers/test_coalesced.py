@@ -358,6 +358,27 @@ async def test_it_works_where_all_tasks_are_eager(step, latency):
     assert set() == others()
 
 
+@pytest.mark.parametrize("latency", [0, 1])
+@pytest.mark.parametrize("step", ["value", ValueError("broken"), stream([1])], ids=["value", "error", "stream"])
+async def test_it_works_where_a_factory_makes_the_tasks(step, latency):
+    """The first step of a flight is then made in its task, and what it comes to is everybody's all the same."""
+    get_running_loop().set_task_factory(lambda loop, work, **more: asyncio.Task(work, loop=loop, **more))
+    ask = slow(step, latency=latency)
+    layer = coalesced(streams=True)
+    f = layer(ask)
+
+    async def outcome():
+        got = await f("x")
+        return got if got == step else [item async for item in got]
+
+    first, second = await gather(outcome(), outcome(), return_exceptions=True)
+    assert first == second == (step if isinstance(step, (str, ValueError)) else [1])
+    assert (1, latency) == (ask.count, now())
+    assert (0, 0) == (layer.snapshot().flights, layer.snapshot().waiting)
+    await settled()
+    assert set() == others()
+
+
 async def test_it_keeps_no_async_generator_function_alive():
     """Such functions may be made at run time, thousands of them, and are known only while they live."""
     layer = coalesced()

@@ -6,6 +6,7 @@ import inspect
 import weakref
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from sluiceway.call_key import call_text
@@ -16,6 +17,7 @@ from sluiceway.functions import is_generator
 from sluiceway.layer import Layer
 from sluiceway.layers.flight import Flight
 from sluiceway.order import Role
+from sluiceway.starting import begun
 
 if TYPE_CHECKING:
     import asyncio
@@ -97,7 +99,9 @@ class coalesced(Layer):
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
         """Run *call*, or wait for the equal one that is under way."""
-        if not call.hints.idempotent or not (self._streams or self._may_share(call)):
+        if not (
+            call.hints.idempotent and (self._streams or not (call.kwargs or self._generators) or self._may_share(call))
+        ):
             return await proceed(call)
         key = self._key(call)
         if key is None:
@@ -106,7 +110,10 @@ class coalesced(Layer):
             one_loop_at_a_time(self._loop, "coalesced")
             self._loop = call.run.loop
             self._flights = {}
-        place = (id(_plain(call.function)), key)  # what is called lives for as long as its flight
+        function = call.function
+        if type(function) is not FunctionType:
+            function = _plain(function)
+        place = (id(function), key)  # what is called lives for as long as its flight
         try:
             flight = self._flights.get(place)
         except TypeError:
@@ -115,19 +122,20 @@ class coalesced(Layer):
             ) from None
         leads = flight is None
         if flight is None:
-            flight = Flight(call, proceed, self._flights, place, keep=self._streams)
-            flight.begin()
+            flight = Flight(call, proceed, alone=self._streams)
+            if call.run.deadline is not None:  # that of the first alone
+                flight.run.deadline = None
+            flight.found_in(self._flights, place)
+            flight.task = begun(flight, call.run.loop)
             if flight.ready and not flight.streams:  # it never waited, and so nobody can have joined it
-                return flight.outcome()  # type: ignore[no-any-return]
+                return flight.came if flight.error is None else flight.outcome()  # type: ignore[no-any-return]
         elif flight.contains(call):
             raise ReentrantUse(f"{call.name} is called inside an equal call and would wait for itself")
         result: T = await self._share(call, proceed, flight, leads=leads)
         return result
 
     def _may_share(self, call: Call) -> bool:
-        if call.kwargs.get("stream") is True:
-            return False
-        return not self._generators or id(_plain(call.function)) not in self._generators
+        return call.kwargs.get("stream") is not True and id(_plain(call.function)) not in self._generators
 
     async def _share(self, call: Call, proceed: Proceed[Any], flight: Flight, *, leads: bool) -> Any:
         flight.waiting += 1
@@ -135,7 +143,7 @@ class coalesced(Layer):
         hopeless = False
         try:
             if leads:
-                await flight.landed()
+                await flight.until_ready()
             else:
                 await self._wait(call, flight)
             if not flight.streams:
@@ -143,7 +151,7 @@ class coalesced(Layer):
             if self._streams:
                 return await flight.replay(call)
             if leads:
-                return await flight.hand_over(call)
+                return await flight.rest(call)
         except GeneratorExit:
             hopeless = True
             raise
@@ -161,7 +169,7 @@ class coalesced(Layer):
         wait = f"{self.name} wait"
         run.phase = (wait, since)
         try:
-            await flight.landed()
+            await flight.until_ready()
         finally:
             now = run.time()
             run.waited(wait, since, now)

@@ -113,7 +113,7 @@ class Race:
         run = self._call.run
         inner = self._first.run
         inner.at_first_item = [_first_item, None, self]
-        inner.attempts.began = self._began
+        inner.began = self._began
         if run.watches is None:
             run.watches = []
         run.watches.append(self)
@@ -124,7 +124,7 @@ class Race:
 
     def _began(self, _: Attempt) -> None:
         """The first attempt left the last layer that waits."""
-        self._first.run.attempts.began = None
+        self._first.run.began = None
         self._arm(self._delay)
 
     def first_item(self) -> None:
@@ -208,7 +208,7 @@ class Race:
         if self._winner is not None or not self._budget.try_spend():
             return
         branch = Branch(self._call, self._proceed, self._context.copy(), impatient=True)
-        branch.run.attempts.began = self._sent(branch)
+        branch.run.began = self._sent(branch)
         self._layer.racing += 1
         self._racing.add(branch)
         task = self._call.run.loop.create_task(self._race(branch))
@@ -219,7 +219,7 @@ class Race:
 
     def _sent(self, branch: Branch) -> Any:
         def began(attempt: Attempt) -> None:
-            branch.run.attempts.began = None
+            branch.run.began = None
             self._layer.sent += 1
             call = self._call
             delay = attempt.started_at - self._first.run.attempts[0].started_at
@@ -294,7 +294,7 @@ class Race:
         self._stop_clock()
         self._take_back()
         inner = self._first.run
-        inner.attempts.began = inner.at_first_item = None
+        inner.began = inner.at_first_item = None
         watches = self._call.run.watches
         if watches is not None and self in watches:
             watches.remove(self)
