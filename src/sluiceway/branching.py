@@ -77,13 +77,13 @@ class BranchRun(Run):
         self.time = outer.time
         self.started_at = outer.started_at
         self.attempts = []
+        self.listening = outer.listening
+        self.detailed = outer.detailed
+        self.holds = None
         self.apart = False
         self.own_task: asyncio.Task[Any] | None = None
         if outer.deadline is not None:
             self.deadline = outer.deadline
-        if outer.listening:
-            self.listening = True
-            self.detailed = outer.detailed
         if outer.facts is not None:
             self.facts = outer.facts
 

@@ -104,12 +104,10 @@ class Run:
         impatient: layers that would make the call wait refuse it at once instead: it is worth making only now.
     """
 
-    # What most calls never set stays on the class: half the cost of making one.
+    # What most calls never set, and few ask for, stays on the class: half the cost of making one.
     last: Attempt | None = None
     deadline: float | None = None
-    listening = False
     counted: Callable[[Call, float, BaseException | None], None] | None = None
-    detailed = False
     emitted = False
     at_first_item: list[Any] | None = None
     pump: Pump | None = None
@@ -117,9 +115,7 @@ class Run:
     waits: dict[str, float] | None = None
     phase: tuple[str, float] | None = None
     facts: Any = None
-    holds: tuple[Any, Any] | None = None
     tallied = 0
-    outer: Run | None = None
     impatient = False
     _id = 0
 
@@ -144,6 +140,10 @@ class Run:
         self.time: Callable[[], float] = monotonic if type(loop) in plain_loops else loop.time
         self.started_at = self.time()
         self.attempts: list[Attempt] = []
+        self.outer: Run | None = None
+        self.listening = False
+        self.detailed = False
+        self.holds: tuple[Any, Any] | None = None
 
     def sink(self, event: Event) -> None:
         """Tell *event* to whoever hears this call; replaced by a function of that kind where that is quicker."""
