@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import openai
 import pytest
@@ -224,6 +225,62 @@ async def test_a_client_of_another_provider_is_told_by_its_shape():
     stream = await client.messages.create(stream=True)
     assert 1 == bound.snapshot()[0].in_flight
     assert [1, 2, 3] == [item async for item in stream]
+
+
+async def create(**_):
+    return "an answer"
+
+
+class Completions:
+    """As clients have it whose classes are not called resources."""
+
+    async def create(self, **_):
+        return await create()
+
+
+class AsyncChat:
+    """A group, made anew by each look at it."""
+
+    @property
+    def completions(self):
+        return Completions()
+
+
+class AsyncOther:
+    """A client of another make."""
+
+    api_key = "x"
+    beta = True
+
+    def __init__(self):
+        self.chat = AsyncChat()
+        self.rerank = Completions()
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [AsyncOther(), SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create))), AsyncMock()],
+    ids=["classes", "namespaces", "mocks"],
+)
+async def test_no_call_of_a_client_of_another_make_goes_past_the_layers(plain):
+    """It was accepted, and none of its calls went through, as its resources are not called so."""
+    bound = bounded(1)
+    client = Pipeline(bound).wrap(plain)
+    assert (bound,) == layers_of(client.chat.completions.create)
+    await client.chat.completions.create(model="m")
+    assert 1 == bound.snapshot()[0].limit
+
+
+async def test_what_stands_beside_the_calls_of_another_client_is_its_own():
+    """Groups by any name have their calls wrapped; a flag and a key are what they were."""
+    bound = bounded(1)
+    plain = AsyncOther()
+    client = Pipeline(bound).wrap(plain)
+    assert (bound,) == layers_of(client.rerank.create)
+    assert "x" == client.api_key
+    assert client.beta is True
+    mock = Pipeline(bound).wrap(AsyncMock())
+    assert mock.close is mock.__wrapped__.close
 
 
 async def test_an_empty_pipeline_makes_calls_too(server):

@@ -19,6 +19,7 @@ C = TypeVar("C")
 
 _CALLS = frozenset({"create", "parse"})
 _COPIES = frozenset({"with_options", "copy"})
+_GROUPS = frozenset({"audio", "beta", "chat", "completions", "messages", "responses"})
 
 
 def wrap_client(client: C, layers: Sequence[Layer], name: str | None = None) -> C:
@@ -73,7 +74,7 @@ class _Wrapped(wrapt.ObjectProxy[Any]):
             return bind(value, self._self_layers, self._self_name)
         if attribute in _COPIES and callable(value):
             return functools.partial(_copied, value, self._self_layers, self._self_name)
-        if _is_resource(value):
+        if _is_resource(attribute, value):
             return _Wrapped(value, self._self_layers, self._self_name)
         return value
 
@@ -89,7 +90,12 @@ def _copied(copy: Any, layers: tuple[Layer, ...], name: str | None, *args: Any, 
     return _Wrapped(copy(*args, **kwargs), layers, name)
 
 
-def _is_resource(value: object) -> bool:
+def _is_resource(attribute: str, value: object) -> bool:
     """Whether *value* groups API calls: `client.chat`, `client.chat.completions`, `with_raw_response`, ..."""
     kind = value.__class__  # not its type: a resource of a client that is wrapped already is a proxy
-    return any("Resource" in cls.__name__ or "WithRawResponse" in cls.__name__ for cls in kind.__mro__)
+    if any("Resource" in cls.__name__ or "WithRawResponse" in cls.__name__ for cls in kind.__mro__):
+        return True
+    # clients of other makes name their classes as they like: what was missed would go past every limit
+    if attribute in _GROUPS:
+        return kind.__module__ != "builtins"
+    return not callable(value) and any(callable(getattr(value, call, None)) for call in _CALLS)
