@@ -282,6 +282,42 @@ async def test_a_deployment_s_limit_keeps_its_state():
     assert 120 == after.deployments[0].layers[0].snapshot()[0].limit["rpm"]
 
 
+def spread(*names, before=()):
+    """Return a file with a `routed` over deployments of these names, each with a limit of its own."""
+    deployments = [{"name": name, "layers": [{"use": "rate_limited", "rpm": 60}]} for name in names]
+    return pipelines(*before, {"use": "routed", "deployments": deployments})
+
+
+@pytest.mark.parametrize(
+    "after",
+    [spread("asia", "eu", "us"), spread("us", "eu"), spread("eu", "us", before=[{"use": "timed", "limit": 60}])],
+    ids=["one more in front", "in another order", "a layer in front"],
+)
+async def test_a_deployment_keeps_its_own_limit_wherever_it_stands(after):
+    """By its name: by its place it got its neighbour's bucket, or a full one, and went beyond its limit."""
+    config = load(spread("eu", "us"))
+    before = {each.name: each.layers[0] for each in config.pipelines["chat"].layers[-1].deployments}
+    config.reload(after)
+    now = {each.name: each.layers[0] for each in config.pipelines["chat"].layers[-1].deployments}
+    assert before == {name: now[name] for name in before}
+
+
+async def test_a_shared_limit_of_a_deployment_has_one_name_wherever_it_stands():
+    """Workers that read the file before and after a change would fill the limit twice otherwise."""
+    store = {"use": "redis", "url": "redis://localhost"}
+    limits = [{"use": "bounded", "limit": 3, "store": store}, {"use": "rate_limited", "rpm": 60, "store": store}]
+
+    def prefixes(*names):
+        deployments = [{"name": name, "layers": limits} for name in names]
+        file = pipelines({"use": "routed", "deployments": deployments})
+        (routed,) = load(file).pipelines["chat"].layers
+        return {each.name: [layer.settings()["store"].prefix for layer in each.layers] for each in routed.deployments}
+
+    before, after = prefixes("eu", "us"), prefixes("asia", "us", "eu")
+    assert before == {name: after[name] for name in before}
+    assert 6 == len({prefix for each in after.values() for prefix in each})
+
+
 # ------------------------------------------------------------------ the handle
 
 

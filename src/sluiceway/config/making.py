@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.layer import Layer
@@ -59,6 +60,7 @@ class Maker(Values):
         self._layers: dict[str, type[Layer]] = {**registered(), **registry.layers()}
         self._inside: list[list[Layer]] = [[]]
         self._begun: set[str] = set()
+        self._numbers: Counter[Owner] = Counter()
 
     def remember(self) -> None:
         """Take note of what was made before for pipelines and limits that the file has no more."""
@@ -83,11 +85,12 @@ class Maker(Values):
         if cls is None:
             return None
         self._inside.append([])
-        outer, self._owner = self._owner, owner
+        outer = self._owner, self._way
+        self._owner, self._way = owner, ()
         try:
             fresh = self._object(cls, item.settings, item.at, item.origin)
         finally:
-            self._owner = outer
+            self._owner, self._way = outer
             inner = tuple(self._inside.pop())
         if fresh is None:
             return None
@@ -130,7 +133,9 @@ class Maker(Values):
             return None
         if item.shared and item.shared not in self._begun:
             self._problems.add((*at, "ref"), f"limits.{item.shared} is made later: write it above")
-        return self.layer(item, (*self._owner, *map(str, at)))
+        owner = (*self._owner, *self._way, item.name)  # by names: places change when others come and go
+        self._numbers[owner] += 1
+        return self.layer(item, (*owner, str(self._numbers[owner])))
 
 
 def _is(one: object, other: object) -> bool:

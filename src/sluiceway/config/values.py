@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import warnings
 from abc import ABC, abstractmethod
 from random import Random
@@ -18,7 +19,7 @@ from .problems import Problems, hinted, quoted
 from .settings import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sluiceway.layer import Layer
 
@@ -52,6 +53,7 @@ class Values(ABC):
         self._registry = registry
         self._problems = problems
         self._owner: Owner = ()
+        self._way: Owner = ()  # from there to the value that is looked at: settings, and the names of deployments
 
     def _object(self, cls: type, given: Mapping[str, Any], at: Path, origin: Mapping[str, Path]) -> Any:
         """Return a *cls* with the settings that are *given*; None, and problems noted, if they are not right."""
@@ -70,7 +72,9 @@ class Values(ABC):
         made = {}
         for name, value in given.items():
             setting = settings.named.get(name)
-            made[name] = value if setting is None else self._value(value, setting.kinds, origin.get(name, (*at, name)))
+            with self._inside_of(name):
+                where = origin.get(name, (*at, name))
+                made[name] = value if setting is None else self._value(value, setting.kinds, where)
         return made if self._problems.told == before else None
 
     def tried(self, cls: type, made: Mapping[str, Any], at: Path, origin: Mapping[str, Path]) -> Any:
@@ -121,7 +125,17 @@ class Values(ABC):
         """Return the layer that *value* says."""
 
     def _record(self, value: dict[str, Any], kind: Kind, at: Path) -> Any:
-        return self._object(kind.inner, value, at, {})
+        with self._inside_of(str(value.get("name", at[-1]))):
+            return self._object(kind.inner, value, at, {})
+
+    @contextlib.contextmanager
+    def _inside_of(self, name: str) -> Iterator[None]:
+        outer = self._way
+        self._way = (*outer, name)
+        try:
+            yield
+        finally:
+            self._way = outer
 
     def _budget(self, value: dict[str, Any], _: Kind, at: Path) -> Any:
         return self._object(RetryBudget, value, at, {})
