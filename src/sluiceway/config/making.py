@@ -63,12 +63,13 @@ class Maker(Values):
         self._numbers: Counter[Owner] = Counter()
 
     def remember(self) -> None:
-        """Take note of what was made before for pipelines and limits that the file has no more."""
+        """Take note of what was made before for pipelines and limits that the file has no more, and of nothing else."""
         if self._before is None:
             return
         there = {owner[:2] for owner in self.made}
         earlier = {**self._before.gone, **self._before.made}
         self.gone = {owner: made for owner, made in earlier.items() if owner[:2] not in there}
+        self._before = self._earlier = None  # else each file that was ever read would be kept, and all that it made
 
     # ------------------------------------------------------------------ layers
 
