@@ -353,6 +353,26 @@ async def test_whatever_was_made_of_a_handle_goes_on_with_the_new_layers():
     await asyncio.gather(above(), below(), Client().ask(), bound(), chat.call(raw), around.call(raw))
 
 
+@pytest.mark.parametrize("made", ["of two pipelines", "with the limit itself"])
+async def test_a_limit_cannot_come_to_stand_twice_in_what_was_made_of_a_handle(made):
+    """A call would wait for the place that it holds itself: each did, for ever, from the reload on."""
+    file = {
+        "limits": {"one": {"use": "bounded", "limit": 1}},
+        "pipelines": {
+            "chat": {"layers": [{"use": "bounded", "id": "own", "limit": 3}]},
+            "other": {"layers": [{"ref": "limits.one"}]},
+        },
+    }
+    config = load(file)
+    beside = config.pipelines["other"] if made == "of two pipelines" else config.limits["one"]
+    ask = config.pipelines["chat"](beside(Provider().ask))
+    file["pipelines"]["chat"]["layers"] = [{"use": "bounded", "id": "own", "limit": 4}, {"ref": "limits.one"}]
+    with pytest.raises(ConfigError, match=r"pipelines\.chat: with what .* in code, the same bounded object"):
+        config.reload(file)
+    assert [3, 1] == [layer.settings["limit"] for layer in describe(ask).layers]
+    assert 1 == await ask(1)
+
+
 async def test_the_layers_around_a_handle_hear_of_its_new_layers():
     """Those that repeat share one budget again, also across the exchange."""
     config = load(pipelines({"use": "retry_jitter", "attempts": 2}))

@@ -58,13 +58,13 @@ def compiled(
 ) -> Compiled:
     """Return what *source* says, made; going on with what was made *before* where that is still meant.
 
+    To go on changes what was made before: compile without it first, so that a file that is wrong changes nothing.
+
     Pipelines *in use* must be in it: an empty file is right otherwise, and is what is seen while one is written.
 
     Raises:
-        ConfigError: something is wrong with it; all of it is in the error, and nothing of *before* is touched.
+        ConfigError: something is wrong with it; all of it is in the error.
     """
-    if before is not None:
-        compiled(source, registry, environ, None, in_use)  # so that nothing is changed by a file that is wrong
     problems = Problems(source.name, source.lines)
     for name in _missing(source, in_use):
         problems.add(("pipelines", name), "it is in use and not in the file: write it again, or start anew without it")

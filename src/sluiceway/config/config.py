@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sluiceway.errors import ConfigError
 from sluiceway.events import ConfigRejected, ConfigReloaded
-from sluiceway.order import PipelineWarning
+from sluiceway.order import PipelineWarning, check
 from sluiceway.session import Session
 from sluiceway.telemetry.hub import publish
 
 from .compiling import Compiled, compiled
 from .handle import PipelineHandle
-from .problems import hint
+from .problems import Problems, hint
 from .registry import Registry
 from .sources import Format, Source, read
 from .watching import Watch
@@ -151,7 +151,9 @@ class Config:
             fresh = read(self._source.name, None, self._format)
         else:
             fresh = read(source, text, format)
-        now = compiled(fresh, self._registry, self._environ, self._now.maker, self._in_use(fresh))
+        in_use = self._in_use(fresh)
+        self._fits(fresh, compiled(fresh, self._registry, self._environ, None, in_use))
+        now = compiled(fresh, self._registry, self._environ, self._now.maker, in_use)
         changed = []
         before = self._now
         handles = {}
@@ -170,6 +172,24 @@ class Config:
     def _in_use(self, fresh: Source) -> list[str]:
         """Return the pipelines that *fresh* must have: those with functions, and all if it says nothing whatever."""
         return [name for name, handle in self._handles.items() if not fresh.data or handle.in_use]
+
+    def _fits(self, fresh: Source, tried: Compiled) -> None:
+        """Refuse *fresh*, of which all was *tried*, if what pipelines were put around or beside in code forbids it.
+
+        Raises:
+            ConfigError: a limit of the file would stand twice in what was made of them: a call would wait for itself.
+        """
+        problems = Problems(fresh.name, fresh.lines)
+        coming = {name: tried.maker.going_on(layers, self._now.maker) for name, layers in tried.pipelines.items()}
+        ours = {id(handle): name for name, handle in self._ever.items() if name in coming}
+        for name, handle in self._ever.items():
+            for chain in handle.followers or ():
+                parts = [coming[ours[id(part)]] if id(part) in ours else part.stands_for() for part in chain.parts]
+                try:
+                    check([layer for part in parts for layer in part])
+                except ValueError as error:
+                    problems.add(("pipelines", name), f"with what stands around or beside it in code, {error}")
+        problems.raise_if_any()
 
     def watch(self, every: Duration = "1s") -> Watch:
         """Return ``async with config.watch("1s"):``, which reads the file again whenever it changes.

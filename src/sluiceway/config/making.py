@@ -13,6 +13,8 @@ from .problems import hint
 from .values import Values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .kinds import Kind
     from .problems import Path, Problems
     from .registry import Registry
@@ -100,10 +102,19 @@ class Maker(Values):
         self._inside[-1].append(layer)
         return layer
 
+    def going_on(self, layers: Iterable[Layer], before: Maker) -> list[Layer]:
+        """Return *layers*, made here, with those that *before* made in place of the ones that would go on with them."""
+        found = {id(made.layer): before.known(owner) for owner, made in self.made.items()}
+        olds = [(layer, found.get(id(layer))) for layer in layers]
+        return [layer if old is None or type(old.layer) is not type(layer) else old.layer for layer, old in olds]
+
+    def known(self, owner: Owner) -> Made | None:
+        """Return what was made for *owner*, by this file or an earlier one; None if nothing was."""
+        return self.made.get(owner) or self.gone.get(owner)
+
     def _gone_on(self, now: Made, owner: Owner) -> Layer:
         """Return the layer that stood at *owner* before, if it is still what is meant; else what comes of it."""
-        before = self._before
-        old = None if before is None else before.made.get(owner) or before.gone.get(owner)
+        old = None if self._before is None else self._before.known(owner)
         if old is None or type(old.layer) is not type(now.layer):
             return now.layer
         same = old.item.settings == now.item.settings
