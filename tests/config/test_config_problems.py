@@ -169,6 +169,8 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path):
     for name, expected in [
         ("missing.toml", "it cannot be read: No such file or directory"),
         ("folder.toml", "it cannot be read: Is a directory"),
+        ("long" * 99 + ".toml", "it cannot be read: File name too long"),
+        ("no\0name.toml", "it cannot be read: embedded null"),
         ("pipe.toml", "it cannot be read: it is a device or a pipe"),
         ("latin.toml", "latin.toml:2: it is no UTF-8 text: byte 0xff"),
         ("large.toml", "it is 600,000 bytes long"),

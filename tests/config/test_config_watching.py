@@ -131,6 +131,22 @@ async def test_a_file_that_is_exchanged_for_another_is_seen(file):
         assert 31 == config.pipelines["chat"].layers[1].limit
 
 
+async def test_a_file_that_cannot_be_looked_at_for_a_while_ends_no_watch(file, heard):
+    """As behind a folder without permission: before Python 3.12 only what is not there was a wrong file."""
+    path, write = file
+    config = load(path)
+    async with config.watch("1s") as watch:
+        path.unlink()
+        path.symlink_to("x" * 300)
+        await asyncio.sleep(1.1)
+        assert (0, 1) == (watch.reloads, watch.failures)
+        path.unlink()
+        write(SMALL.replace("limit = 30", "limit = 9"))
+        await asyncio.sleep(1.1)
+        assert 9 == config.pipelines["chat"].layers[1].limit
+    assert "it cannot be read: File name too long" in str(heard[0].error)
+
+
 async def test_a_change_between_loading_and_watching_is_seen(file):
     """It was missed when the watch took the state of the file that it found: a start under load takes long enough."""
     path, write = file

@@ -74,7 +74,7 @@ def stamp(file: str | FilePath) -> Stamp | None:
     """Return what tells one state of *file* from another: its time, size and number; None if it is not there."""
     try:
         found = FilePath(file).stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
@@ -89,12 +89,11 @@ def _format_of(file: FilePath) -> Format:
 
 
 def _content(file: FilePath) -> str:
-    if file.exists() and not file.is_file() and not file.is_dir():
-        raise _error(str(file), "it cannot be read: it is a device or a pipe, and may have no end")
     try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise _error(str(file), f"it cannot be read: {error.strerror or type(error).__name__}") from None
+        raw = _bytes(file)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise _error(str(file), f"it cannot be read: {said}") from None
     if len(raw) > _LARGEST:
         raise _error(str(file), f"it is {len(raw):,} bytes long, and must be at most {_LARGEST:,}")
     try:
@@ -102,6 +101,12 @@ def _content(file: FilePath) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _error(str(file), f"it is no UTF-8 text: byte {raw[error.start]:#04x}", line) from None
+
+
+def _bytes(file: FilePath) -> bytes:
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise OSError(0, "it is a device or a pipe, and may have no end")
+    return file.read_bytes()
 
 
 def _parsed(name: str, text: str, form: Format) -> Source:
