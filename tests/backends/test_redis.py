@@ -208,6 +208,24 @@ def test_addresses_that_are_none_are_refused(url, error, message):
         RedisStore(url)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["redis://:topsecret@h:port", "redis://:top/secret@h", "redis://:topsecret@h/0?db=x", "redis://:topsecret@h?no=1"],
+)
+def test_an_address_that_leads_nowhere_is_refused_when_the_store_is_made(address):
+    """Each process went on alone with the whole limit, as if Redis were away, and told parts of the password."""
+    with pytest.raises(ValueError, match="url cannot be used") as caught:
+        RedisStore(address)
+    assert "top" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_an_option_that_redis_does_not_have_is_refused_by_its_name():
+    """As above: it was found at the first call, in the background."""
+    with pytest.raises(ValueError, match="unexpected keyword argument 'sockt_timeout'"):
+        RedisStore("redis://localhost", sockt_timeout=3)
+
+
 def test_its_repr_shows_no_password():
     """Only the prefix."""
     assert "RedisStore(prefix='p')" == repr(RedisStore("redis://:secret@localhost", prefix="p"))

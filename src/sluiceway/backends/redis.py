@@ -65,11 +65,19 @@ class RedisStore(SharedStore):
             raise ValueError("url must begin with redis://, rediss:// or unix://")
         self._url = url
         self._options = options
+        try:
+            self._client().connection_pool.make_connection()  # opens none: it is made of the address and options
+        except Exception as error:  # noqa: BLE001 - redis-py's own: of numbers, names of options, certificates, ...
+            how = f": {error}" if options else ""  # else it is the address's, and may tell a part of the password
+            raise ValueError(
+                "url cannot be used, or an option beside it: the port and the database must be whole numbers, what is "
+                f"no letter or digit in a password written as %2F and so on, and each option redis-py's own{how}"
+            ) from None
 
     async def send(self, line: Line, kind: Kind, key: str, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Run the script of *kind* on *key*."""
         if line.connection is None:
-            line.connection = self._connect()
+            line.connection = _Connection(self._client())
         script = line.connection.scripts[kind]
         keys = [key + part for part in _PARTS[kind]]
         if kind == "rate":
@@ -77,11 +85,11 @@ class RedisStore(SharedStore):
         now, answer = await script(keys=keys, args=[json.dumps(ask)])
         return {**json.loads(answer), "now": float(now)}
 
-    def _connect(self) -> _Connection:
+    def _client(self) -> Any:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
 
         given = {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout, **self._options}
-        return _Connection(Redis.from_url(self._url, **given))
+        return Redis.from_url(self._url, **given)
 
     async def disconnect(self, line: Line) -> None:
         """Close the connections of *line*."""
