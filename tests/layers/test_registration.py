@@ -95,3 +95,28 @@ def test_importing_sluiceway_looks_for_no_package():
     """Entry points are read when somebody asks."""
     script = "import sluiceway, sys; assert 'sluiceway.layers.registration' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+async def later(_):
+    return "a key that nobody awaits"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sluiceway.budgeted(usd=1, per=later),
+        lambda: sluiceway.budgeted(usd=1, per=("day", later)),
+        lambda: sluiceway.budgeted(usd=1, count=later),
+        lambda: sluiceway.rate_limited(tpm=1_000, tokens=later),
+        lambda: sluiceway.bounded(1, by=later),
+        lambda: sluiceway.cached(key=later),
+        lambda: sluiceway.coalesced(key=later),
+        lambda: sluiceway.retry_jitter(2, on=later),
+        lambda: sluiceway.fallback("gpt-4o", on=later),
+        lambda: sluiceway.Fair(later),
+    ],
+)
+def test_what_is_asked_about_a_call_is_no_async_function(make):
+    """Each coroutine was a key of its own: no budget was ever spent, and no tenant ever waited for its turn."""
+    with pytest.raises(TypeError, match=r"=<function later at .*> must be "):
+        make()

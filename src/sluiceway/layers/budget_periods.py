@@ -7,6 +7,7 @@ import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from sluiceway.functions import is_plain
 from sluiceway.telemetry.hub import process_scopes, scopes
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Part: TypeAlias = "Literal['session', 'tenant', 'day'] | Callable[[Call], Hashab
 Per: TypeAlias = "Part | tuple[Part, ...]"
 
 DAY: Final = 86_400.0
-_ALLOWED: Final = "'session', 'tenant', 'day', a function of the Call, or a tuple of these"
+_ALLOWED: Final = "'session', 'tenant', 'day', a function of the Call that is not async, or a tuple of these"
 
 
 class Periods:
@@ -40,7 +41,7 @@ class Periods:
         if not parts:
             raise ValueError(f"per=() must be {_ALLOWED}")
         for part in parts:
-            if not isinstance(part, str) and not callable(part):
+            if not isinstance(part, str) and not is_plain(part):  # each coroutine would be a key of its own
                 raise TypeError(f"per={part!r} must be {_ALLOWED}")
             if isinstance(part, str) and part not in _PARTS:
                 raise ValueError(f"per={part!r} must be {_ALLOWED}")

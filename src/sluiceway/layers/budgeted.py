@@ -12,6 +12,7 @@ from sluiceway.algorithms.rates import positive
 from sluiceway.arguments import argument
 from sluiceway.errors import BudgetExceeded
 from sluiceway.events import BudgetSpent, CallRejected, Phase
+from sluiceway.functions import is_plain
 from sluiceway.keyed import Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.basis import basis_of
@@ -111,8 +112,8 @@ class budgeted(Layer):
             raise ValueError(f"unknown={unknown!r} must be 'refuse' or 'ignore'")
         if model is not None and not isinstance(model, str):
             raise TypeError(f"model={model!r} must be the name of a model")
-        if count is not None and not callable(count):
-            raise TypeError(f"count={count!r} must be a function of the Call that returns its tokens")
+        if count is not None and not is_plain(count):
+            raise TypeError(f"count={count!r} must be a function of the Call that returns its tokens, not async")
         if counter not in _COUNTERS:
             raise ValueError(f"counter={counter!r} must be one of {', '.join(_COUNTERS)}")
         self._limits = MappingProxyType(limits)

@@ -12,7 +12,7 @@ from sluiceway.call import Attempt
 from sluiceway.call_key import call_key
 from sluiceway.durations import optional_seconds
 from sluiceway.events import CacheHit, NotCached, Phase
-from sluiceway.functions import is_generator
+from sluiceway.functions import is_generator, is_plain
 from sluiceway.layer import Layer
 from sluiceway.layers.cache_entries import Codec, NotStorable
 from sluiceway.layers.cache_stores import DiskStore, Entry, MemoryStore, Store
@@ -93,8 +93,8 @@ class cached(Layer):
         max_entries: int | None = None,
         types: Iterable[type] = (),
     ) -> None:
-        if key is not None and not callable(key):
-            raise TypeError(f"key={key!r} must be a function of the Call that returns a str")
+        if key is not None and not is_plain(key):
+            raise TypeError(f"key={key!r} must be a function of the Call that returns a str, not async")
         self._store = _store(store, max_entries)
         self._key = call_key if key is None else key
         self._ttl = optional_seconds(ttl, "ttl")

@@ -10,6 +10,7 @@ from sluiceway.algorithms.in_flight import InFlight
 from sluiceway.durations import Duration, seconds
 from sluiceway.errors import CostTooLarge
 from sluiceway.events import LimitPaused, Waited
+from sluiceway.functions import is_plain
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.limit_specs import ALGORITHMS, REQUESTS, LimitSpec, build, specify
@@ -153,8 +154,8 @@ class rate_limited(Layer):
             raise ValueError(f"counter={counter!r} must be one of {', '.join(_COUNTERS)}")
         if policy not in _POLICIES:
             raise ValueError(f"policy={policy!r} must be one of {', '.join(_POLICIES)}")
-        if tokens is not None and not callable(tokens):
-            raise TypeError(f"tokens={tokens!r} must be a function of the Call that returns its tokens")
+        if tokens is not None and not is_plain(tokens):
+            raise TypeError(f"tokens={tokens!r} must be a function of the Call that returns its tokens, not async")
         if learn is not None and not isinstance(learn, bool):
             raise TypeError(f"learn={learn!r} must be True, False or None")
         self._algorithm = algorithm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from sluiceway.functions import is_plain
 from sluiceway.providers.errors import Fault, classify
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def wanted(on: On | None) -> Callable[[Exception], bool | None] | None:
     kinds = on if isinstance(on, tuple) else (on,)
     if kinds and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         return _by_type(kinds)  # type: ignore[arg-type]  # seen in the line above
-    if isinstance(on, (type, tuple)) or not callable(on):
-        raise TypeError(f"on={on!r} must be an exception type, a tuple of them, or a function of the error")
+    if isinstance(on, (type, tuple)) or not is_plain(on):
+        raise TypeError(f"on={on!r} must be an exception type, a tuple of them, or a function of the error, not async")
     return on
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
@@ -54,9 +55,9 @@ class Fair:
         weights: Mapping[Any, float] | None = None,
         default_weight: float = 1.0,
     ) -> None:
-        if not callable(key):
+        if not callable(key) or inspect.iscoroutinefunction(key):  # each coroutine would be somebody else
             raise TypeError(
-                f"key={key!r} must be a function of the Call that returns whose it is, such as "
+                f"key={key!r} must be a function of the Call that returns whose it is, not async, such as "
                 "lambda call: call.hints.tenant"
             )
         if weights is not None and not isinstance(weights, Mapping):
