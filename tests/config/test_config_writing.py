@@ -22,12 +22,13 @@ from sluiceway import (
     chaos,
     circuit_breaker,
     describe,
+    fallback,
     rate_limited,
     retry_jitter,
     routed,
     timed,
 )
-from sluiceway.config import load
+from sluiceway.config import Registry, load
 
 FORMS = ["toml", "yaml", "json"]
 
@@ -109,6 +110,30 @@ def test_a_decorated_function_and_a_layer_are_written_too():
     assert ["bounded"] == list(load(text=describe(bounded(3)).to_config("json"), format="json").pipelines)
 
 
+async def answer(prompt): ...
+
+
+class Nowhere:
+    """A store of answers that keeps none."""
+
+    def get(self, key): ...
+
+    def put(self, key, entry): ...
+
+
+NOWHERE = Nowhere()
+NAMED = Registry({"answer": answer, "nowhere": NOWHERE})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_function_where_a_text_is_something_else_comes_back_as_the_function(form):
+    """It came back as a model of its name, and a store as a file of its name."""
+    pipeline = Pipeline(cached(NOWHERE), fallback("gpt-4o", answer), name="chat")
+    text = describe(pipeline).to_config(form, registry=NAMED)
+    again = load(text=text, format=form, registry=NAMED).pipelines["chat"]
+    assert describe(pipeline) == describe(again)
+
+
 class foreign(Layer):
     """A layer that nobody registered."""
 
@@ -126,13 +151,21 @@ class foreign(Layer):
             r"'api_key' may be a secret: give it as",
         ),
         (lambda: routed(Deployment("eu", kwargs={"client": Session()})), r"client: a Session cannot be written"),
+        (
+            lambda: routed(Deployment("eu", kwargs={"extra_headers": {"Authorization": "Bearer sk-1"}})),
+            r"kwargs\.extra_headers\.Authorization: 'Authorization' may be a secret: give it as",
+        ),
+        (
+            lambda: routed(Deployment("eu", kwargs={"on_token": answer})),
+            r"kwargs\.on_token: answer cannot be written: a text in this place is no name",
+        ),
         (foreign, r"layers\[0\]: foreign is a layer without a name"),
     ],
 )
 def test_what_cannot_be_written_is_told_by_its_place(layer, expected):
     """And no secret is written, nor shown."""
     with pytest.raises(ConfigError, match=expected) as raised:
-        describe(Pipeline(layer())).to_config()
+        describe(Pipeline(layer())).to_config(registry=NAMED)
     assert "sk-1" not in str(raised.value)
 
 

@@ -16,6 +16,7 @@ from sluiceway.layers import registered
 from sluiceway.layers.deployment import Deployment
 
 from .document import VERSION
+from .kinds import ANYTHING, OBJECT, TEXT
 from .objects import OBJECTS, class_of, said_of
 from .problems import Problems
 from .secrets import Secret
@@ -25,6 +26,7 @@ from .yaml_files import write as write_yaml
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .kinds import Kind
     from .problems import Path
     from .registry import Registry
     from .sources import Format
@@ -77,10 +79,10 @@ class _Writer:
             setting = named.get(name)
             if setting is not None and not setting.required and _same(value, setting.default):
                 continue
-            written[name] = self._value(value, (*at, name))
+            written[name] = self._value(value, (*at, name), () if setting is None else setting.kinds)
         return written
 
-    def _value(self, value: Any, at: Path) -> Any:
+    def _value(self, value: Any, at: Path, kinds: tuple[Kind, ...] = ()) -> Any:
         if isinstance(value, Secret):
             return value.reference
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -88,15 +90,17 @@ class _Writer:
         if isinstance(value, timedelta):
             return value.total_seconds()
         if isinstance(value, (list, tuple)):
-            return [self._value(each, (*at, i)) for i, each in enumerate(value)]
+            inner = tuple(kind.inner for kind in kinds if kind.name == "several")
+            return [self._value(each, (*at, i), inner) for i, each in enumerate(value)]
         if isinstance(value, Mapping):
-            return {self._key(key, at): self._value(each, (*at, str(key))) for key, each in value.items()}
-        return self._object(value, at)
+            inner = tuple(kind.inner[1] for kind in kinds if kind.name == "table")
+            return {self._key(key, at): self._value(each, (*at, str(key)), inner) for key, each in value.items()}
+        return self._object(value, at, kinds)
 
     def _key(self, key: Any, at: Path) -> str:
         return str(key) if isinstance(key, (str, int)) else str(self._named(key, at))
 
-    def _object(self, value: Any, at: Path) -> Any:
+    def _object(self, value: Any, at: Path, kinds: tuple[Kind, ...]) -> Any:
         if isinstance(value, Layer):
             return self.layer(type(value), value.settings(), at)
         if isinstance(value, Deployment):
@@ -111,16 +115,33 @@ class _Writer:
         if use is not None and all(hasattr(value, name) for name in settings_of(cls).named):
             settings = {name: getattr(value, name) for name in settings_of(cls).named}
             return {"use": use, **self._settings(cls, settings, at)}
-        return self._named(value, at)
+        return self._apart_from_texts(self._named(value, at), value, at, kinds)
+
+    def _apart_from_texts(self, name: str | None, value: Any, at: Path, kinds: tuple[Kind, ...]) -> Any:
+        """Return how *name*, which stands for *value*, is written where one of *kinds* is wanted."""
+        if name is not None and any(kind.name == "alternative" for kind in kinds):
+            return {"function": name}
+        if name is not None and TEXT in kinds and OBJECT in kinds:
+            return {"use": name}
+        if name is not None and (TEXT in kinds or ANYTHING in kinds):
+            self.problems.add(at, f"{_called(value)} cannot be written: a text in this place is no name")
+        return name
 
     def _deployment(self, value: Deployment, at: Path) -> dict[str, Any]:
-        for name, given in value.kwargs.items():
-            if _SECRET.search(name) and isinstance(given, str) and not isinstance(given, Secret):
-                self.problems.add((*at, "kwargs", name), f'{name!r} may be a secret: give it as "env:NAME" in a file')
-                return {}
+        if self._tells_secrets(value.kwargs, (*at, "kwargs")):
+            return {}
         settings = {name: getattr(value, name) for name in ("name", "kwargs", "layers", "weight", "function")}
         written = self._settings(Deployment, settings, at)
         return {name: each for name, each in written.items() if each not in ({}, [])}
+
+    def _tells_secrets(self, given: Mapping[Any, Any], at: Path) -> bool:
+        for name, value in given.items():
+            if isinstance(value, Mapping) and self._tells_secrets(value, (*at, str(name))):
+                return True
+            if _SECRET.search(str(name)) and isinstance(value, str) and not isinstance(value, Secret):
+                self.problems.add((*at, str(name)), f'{name!r} may be a secret: give it as "env:NAME" in a file')
+                return True
+        return False
 
     def _named(self, value: Any, at: Path) -> str | None:
         """Return the name of *value*, a function or whatever else cannot be written."""
@@ -128,10 +149,14 @@ class _Writer:
             return value.__name__
         name = self._registry.name_of(value)
         if name is None:
-            what = getattr(value, "__qualname__", f"a {type(value).__name__}")
+            what = _called(value)
             how = "leave it out" if isinstance(value, Random) else f"give registry= with a name for {what}"
             self.problems.add(at, f"{what} cannot be written; {how}")
         return name
+
+
+def _called(value: Any) -> str:
+    return str(getattr(value, "__qualname__", f"a {type(value).__name__}"))
 
 
 def _same(value: Any, default: Any) -> bool:
