@@ -78,7 +78,8 @@ class Description:
             registry: names functions, layers and other objects that cannot be written; give the same to `load`.
 
         Raises:
-            ConfigError: a setting is something without a name, or a secret that is not from the environment.
+            ConfigError: a setting is something without a name, or a secret that is not from the environment; or None
+                where that is no default, which TOML cannot say.
             MissingExtra: it is YAML, and PyYAML is not installed.
         """
         from .config import Registry  # noqa: PLC0415 - loads pydantic, which `import sluiceway` does not

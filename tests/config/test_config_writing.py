@@ -26,6 +26,7 @@ from sluiceway import (
     rate_limited,
     retry_jitter,
     routed,
+    shed,
     timed,
 )
 from sluiceway.config import Registry, load
@@ -132,6 +133,24 @@ def test_a_function_where_a_text_is_something_else_comes_back_as_the_function(fo
     text = describe(pipeline).to_config(form, registry=NAMED)
     again = load(text=text, format=form, registry=NAMED).pipelines["chat"]
     assert describe(pipeline) == describe(again)
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"),
+    [
+        (lambda: shed(max_queue=5, target=None), r"layers\[0\]\.target"),
+        (lambda: routed(Deployment("eu", kwargs={"stop": ["a", None]})), r"deployments\[0\]\.kwargs\.stop\[1\]"),
+        (lambda: routed(Deployment("eu", kwargs={"stop": None})), r"deployments\[0\]\.kwargs\.stop"),
+    ],
+)
+def test_none_that_is_no_default_is_written_where_that_can_be_said(layer, path):
+    """TOML cannot: it came back as the default, or made a file that is none."""
+    pipeline = Pipeline(layer(), name="chat")
+    for form in ("json", "yaml"):
+        again = load(text=describe(pipeline).to_config(form), format=form).pipelines["chat"]
+        assert describe(pipeline) == describe(again)
+    with pytest.raises(ConfigError, match=rf"{path}: null cannot be written in TOML"):
+        describe(pipeline).to_config("toml")
 
 
 class foreign(Layer):

@@ -24,7 +24,7 @@ from .settings import settings_of
 from .yaml_files import write as write_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .kinds import Kind
     from .problems import Path
@@ -169,6 +169,7 @@ def text_of(said: Mapping[str, Any], form: Format) -> str:
     """Return *said* as the text of a file.
 
     Raises:
+        ConfigError: it is to be TOML, and there is null in it.
         MissingExtra: it is to be YAML, and PyYAML is not installed.
         ValueError: there is no such format.
     """
@@ -178,7 +179,20 @@ def text_of(said: Mapping[str, Any], form: Format) -> str:
         return write_yaml(said)
     if form != "toml":
         raise ValueError(f"format={form!r} must be one of 'toml', 'yaml', 'json'")
+    problems = Problems("<pipeline>")
+    for path in _nulls(said, ()):
+        problems.add(path, "null cannot be written in TOML, and left out it would be the default: take JSON or YAML")
+    problems.raise_if_any()
     return _toml(said)
+
+
+def _nulls(value: Any, at: Path) -> Iterator[Path]:
+    """Yield where there is null in *value*, which stands at *at*."""
+    if value is None:
+        yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inside:
+        yield from _nulls(each, (*at, name))
 
 
 def _toml(said: Mapping[str, Any]) -> str:
@@ -192,10 +206,7 @@ def _toml(said: Mapping[str, Any]) -> str:
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
-        # TOML has no null: to leave a setting out is to say so.
-        inside = ", ".join(
-            f"{_toml_key(name)} = {_toml_value(each)}" for name, each in value.items() if each is not None
-        )
+        inside = ", ".join(f"{_toml_key(name)} = {_toml_value(each)}" for name, each in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml_value, value))}]"
