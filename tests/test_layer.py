@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from types import MappingProxyType
 
@@ -10,12 +11,13 @@ import openai
 import pytest
 
 from mock_openai import Server, client_of
-from sluiceway import bounded, rate_limited, retry_jitter, timed
+from sluiceway import Deployment, bounded, rate_limited, retry_jitter, routed, timed
 from sluiceway.binding import layers_of
 from sluiceway.call import Call, Proceed
 from sluiceway.errors import TimedOut
 from sluiceway.layer import Layer, Pipeline, flat
 from sluiceway.order import Role
+from sluiceway.testing import faulty
 from spies import Again, Observed, Passing, Spy, Stream
 
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -180,6 +182,47 @@ async def test_calling_what_is_no_coroutine_function_is_refused(pipeline):
             await pipeline.call(function)
     with pytest.raises(TypeError, match="no function"):
         await pipeline.call(5)
+
+
+def collected(function):
+    """Return the generator *function* as one whose items are awaited, together."""
+
+    @functools.wraps(function)
+    async def items(*args):
+        return [item async for item in function(*args)]
+
+    return items
+
+
+def generated(function):
+    """Return the coroutine *function* as one that yields what it returns."""
+
+    @functools.wraps(function)
+    async def items(*args):
+        yield await function(*args)
+
+    return items
+
+
+async def test_what_a_function_wraps_does_not_tell_how_it_is_called():
+    """One that reads a generator was refused as one, and one that yields was called and never read."""
+
+    async def ask(prompt):
+        return prompt
+
+    async def generate(prompt):
+        yield prompt
+
+    pipeline = Pipeline(bounded(1))
+    assert [1] == await pipeline.call(collected(generate), 1)
+    with pytest.raises(TypeError, match=r"iterate over pipeline\(function\)"):
+        await pipeline.call(generated(ask), 1)
+    with pytest.raises(TypeError, match="must both be async generators, or neither"):
+        routed(Deployment("eu", function=generated(ask)))(ask)
+    assert [1] == await routed(Deployment("eu", function=collected(generate)))(ask)(1)
+    assert [1] == await faulty(collected(generate))(1)
+    with pytest.raises(TypeError, match="takes a coroutine function"):
+        faulty(generated(ask))
 
 
 # ------------------------------------------------------------------ nesting and names

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from .binding import bind, chain_of
 from .client import wrap_client
-from .functions import instance_of, name_of, require_async, shown
+from .functions import instance_of, is_generator, name_of, require_async, shown
 from .invocation import invoke
 from .order import Role, amplification, warn
 from .room import FREE, Room
@@ -250,7 +250,7 @@ class Pipeline(Layer):
         An async generator function is not called but bound: ``pipeline(function)(...)``.
         """
         require_async(function)
-        if inspect.isasyncgenfunction(inspect.unwrap(function)):
+        if is_generator(function):
             raise TypeError("an async generator function has no single result: iterate over pipeline(function)(...)")
         if chain_of(function) is not None:
             return await bind(function, flat((self,)), self._chain.name)(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluiceway.algorithms.rates import positive
 from sluiceway.arguments import takes
-from sluiceway.functions import name_of, require_async
+from sluiceway.functions import is_generator, name_of, require_async
 from sluiceway.layer import Layer, flat
 from sluiceway.order import warn
 
@@ -99,7 +98,7 @@ class Deployment:
         for name in self.kwargs:
             if not takes(asked, name):
                 raise TypeError(f"{name_of(asked)} has no parameter `{name}`, which deployment {self.name!r} gives it")
-        if _is_generator(asked) != _is_generator(function):
+        if is_generator(asked) != is_generator(function):
             raise TypeError(
                 f"{name_of(function)} and {name_of(asked)} of deployment {self.name!r} must both be async generators, "
                 "or neither"
@@ -118,7 +117,3 @@ class Deployment:
         if self.function is not None:
             parts.append(f"function={name_of(self.function)}")
         return f"Deployment({', '.join(parts)})"
-
-
-def _is_generator(function: Callable[..., Any]) -> bool:
-    return inspect.isasyncgenfunction(inspect.unwrap(function))

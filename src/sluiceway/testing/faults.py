@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from sluiceway.algorithms.fates import Fates, Latency, drawn, require_shares
+from sluiceway.functions import is_generator
 from sluiceway.providers.openai_errors import openai_error
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def faulty(
         ValueError: If a probability lies outside of 0 to 1, or all together exceed 1, or a status is none of
             an error.
     """
-    if not callable(function) or inspect.isasyncgenfunction(inspect.unwrap(function)):
+    if not callable(function) or is_generator(function):
         raise TypeError(f"faulty takes a coroutine function, not {function!r}")
     fates = Fates(_shares(errors or {}, hang, reset), seed)
     draw = drawn(latency)
