@@ -112,6 +112,28 @@ async def test_an_open_quote_ends_the_reading_before_the_memory_does(tmp_path):
         await read(path, max_row=10_000)
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+async def test_a_line_of_csv_that_is_too_long_is_one_bad_row(tmp_path, quote):
+    """It ended the reading, and none of the rows behind it was answered; empty lines before it change nothing."""
+    path = tmp_path / "p.csv"
+    long = f"b,{quote}{'x' * 3_000_000}{quote}\n"
+    path.write_text(f'id,prompt\na,good\n\n\n{long}c,"over two\nlines"\n{long}d,good\n')
+    first, long, third, longer, last = await read(path, max_row=1_000)
+    assert ["a", "c", "d"] == [row.id for row in (first, third, last)]
+    assert ("too long", 1, 5) == (long.problem.kind, long.index, long.line)
+    assert ("too long", 3, 8) == (longer.problem.kind, longer.index, longer.line)
+    assert f"b,{quote}xxx" == long.text[: 5 + len(quote)]
+    assert 1_000 == len(long.text)
+
+
+async def test_a_header_that_is_too_long_ends_the_reading(tmp_path):
+    """Nothing can be read without it."""
+    path = tmp_path / "p.csv"
+    path.write_text(f"id,{'x' * 3_000}\na,good\n")
+    with pytest.raises(SourceFailed, match="a row at line 1 is longer"):
+        await read(path, max_row=1_000)
+
+
 async def test_a_bare_carriage_return_is_one_bad_row(tmp_path):
     """The rows around it are read, and a line is counted from where its row begins."""
     path = tmp_path / "p.csv"

@@ -167,8 +167,12 @@ class File(Source):
             while rest and not rest.endswith(b"\n"):  # longer than the longest: pass over the rest
                 rest = readline(_BLOCK)
                 length += len(rest)
+                self.passed_over(rest)
             self._read += length
             yield number, line, length
+
+    def passed_over(self, rest: bytes) -> None:
+        """Take note of a part of a line that is longer than the longest row, and is not held."""
 
     def went(self, share: float) -> None:
         """Take note that *share* of the file was read, by a format that has no lines."""

@@ -100,7 +100,12 @@ def check(length: int, longest: int) -> None:
         BadRow: it is longer.
     """
     if length > longest:
-        raise BadRow("too long", f"the row has {length:,} bytes, more than max_row={longest:,}")
+        raise too_long(length, longest)
+
+
+def too_long(length: int, longest: int) -> BadRow:
+    """Return what is wrong with a row of *length* bytes, more than the *longest* may have."""
+    return BadRow("too long", f"the row has {length:,} bytes, more than max_row={longest:,}")
 
 
 def beginning(line: bytes) -> str:
