@@ -147,6 +147,18 @@ async def test_a_file_that_cannot_be_looked_at_for_a_while_ends_no_watch(file, h
     assert "it cannot be read: File name too long" in str(heard[0].error)
 
 
+async def test_a_change_that_keeps_the_time_and_the_length_is_seen(file):
+    """As `cp -p`, `rsync --times --inplace` and images built with one time for all files write it."""
+    path, _ = file
+    before = path.stat()
+    config = load(path)
+    async with config.watch("1s"):
+        path.write_text(SMALL.replace("limit = 30", "limit = 70"), encoding="utf-8")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        await asyncio.sleep(1.1)
+        assert 70 == config.pipelines["chat"].layers[1].limit
+
+
 async def test_a_change_between_loading_and_watching_is_seen(file):
     """It was missed when the watch took the state of the file that it found: a start under load takes long enough."""
     path, write = file

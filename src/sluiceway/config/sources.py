@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import os
 
 Format: TypeAlias = Literal["toml", "yaml", "json"]
-Stamp: TypeAlias = tuple[int, int, int]
+Stamp: TypeAlias = tuple[int, int, int, int]
 
 _FORMATS: Final[dict[str, Format]] = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 _LARGEST: Final = 512 * 1024  # bytes of a file
@@ -71,12 +71,12 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | None, text: str | 
 
 
 def stamp(file: str | FilePath) -> Stamp | None:
-    """Return what tells one state of *file* from another: its time, size and number; None if it is not there."""
+    """Return what tells one state of *file* from another: its times, size and number; None if it is not there."""
     try:
         found = FilePath(file).stat()
     except (OSError, ValueError):
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino  # `cp -p` and others set the first
 
 
 def _format_of(file: FilePath) -> Format:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Watch:
     """Calls *again* whenever the file changes, while it is entered.
 
-    ``async with config.watch():``, or `start` and `stop`. It looks at the file's time, size and number and reads
+    ``async with config.watch():``, or `start` and `stop`. It looks at the file's times, size and number and reads
     nothing while they stay; notifications of the system would miss what is mounted from elsewhere, such as a
     ConfigMap, whose links are exchanged.
 
