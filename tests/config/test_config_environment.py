@@ -75,6 +75,31 @@ def test_a_variable_that_means_nothing_is_an_error_that_names_it(variable, value
     assert expected.format(variable) in str(raised.value)
 
 
+def test_what_a_variable_says_inside_of_a_table_leaves_the_rest_of_it_as_it_was():
+    """The other weights were gone, and that of a tenant with a large letter stayed beside a new one."""
+    queue = {"use": "priority", "within": {"use": "fair", "weights": {"Acme": 3, "beta": 2}}}
+    file = {
+        "limits": {"l": {"use": "bounded", "limit": 1, "queue": queue}},
+        "session": {"prices": {"gpt-4o": {"input": 1, "output": 2}}},
+    }
+    environ = {
+        "SLUICEWAY_LIMITS__L__QUEUE__WITHIN__WEIGHTS__ACME": "9",
+        "SLUICEWAY_SESSION__PRICES__GPT_4O__INPUT": "5",
+    }
+    config = load(file, environ=environ)
+    assert {"Acme": 9, "beta": 2} == config.limits["l"].settings()["queue"].within.weights
+    assert {"gpt-4o": {"input": 5, "output": 2}} == config._now.session["prices"]
+
+
+def test_several_variables_make_one_table():
+    """What to use counts first: alphabetically it came last, and the address was gone."""
+    environ = {
+        "SLUICEWAY_LIMITS__OPENAI__STORE__URL": "redis://localhost",
+        "SLUICEWAY_LIMITS__OPENAI__STORE__USE": "redis",
+    }
+    assert "sluiceway:limits.openai" == small(**environ).limits["openai"].settings()["store"].prefix
+
+
 def test_other_variables_of_that_name_are_left_alone():
     """SLUICEWAY_CHAOS switches faults on, and is no override."""
     assert 30 == small(SLUICEWAY_CHAOS="1", SLUICEWAY_LIMITS="x").pipelines["chat"].layers[1].limit

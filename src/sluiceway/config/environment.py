@@ -39,14 +39,18 @@ class Override:
 
 
 def overrides(environ: Mapping[str, str]) -> list[Override]:
-    """Return what *environ* overrides, by the name of the variable."""
+    """Return what *environ* overrides, by the name of the variable; what to use comes before its settings."""
     found = []
-    for variable in sorted(environ):
+    for variable in sorted(environ, key=_place):
         rest = variable.upper().removeprefix(PREFIX)
         if variable.upper().startswith(PREFIX) and rest.startswith(_SECTIONS):
             section, *way = rest.split("__")
             found.append(Override(variable, section.lower(), tuple(way), scalar(environ[variable])))
     return found
+
+
+def _place(variable: str) -> tuple[bool, str]:
+    return not variable.upper().endswith("__USE"), variable
 
 
 def meant(part: str, names: Iterable[str]) -> str | None:

@@ -53,14 +53,16 @@ class Item:
         """Return it as part of *preset*."""
         return replace(self, preset=preset)
 
-    def with_settings(self, more: Mapping[str, Any], origin: Mapping[str, Path]) -> Item:
+    def with_settings(self, more: dict[str, Any], origin: Mapping[str, Path]) -> Item:
         """Return it with *more* settings, which stand at *origin*; tables are merged."""
-        merged = dict(self.settings)
-        for name, value in more.items():
-            before = merged.get(name)
-            inside = isinstance(before, dict) and isinstance(value, dict) and "use" not in value
-            merged[name] = {**before, **value} if inside else value  # type: ignore[dict-item]  # seen in the line above
-        return replace(self, settings=merged, origin={**self.origin, **origin})
+        return replace(self, settings=merged(dict(self.settings), more), origin={**self.origin, **origin})
+
+
+def merged(before: Any, more: Any) -> Any:
+    """Return *before* with what *more* says; a table that says what to use begins anew."""
+    if not isinstance(before, dict) or not isinstance(more, dict) or "use" in more:
+        return more
+    return {**before, **{name: merged(before.get(name), value) for name, value in more.items()}}
 
 
 def item_of(raw: Any, at: Path, limits: Mapping[str, Any], problems: Problems, *, shared: bool = True) -> Item | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from . import presets
 from .environment import Override, meant, overrides
-from .items import Item, item_of
+from .items import Item, item_of, merged
 from .problems import hint, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .problems import Path, Problems
 
 _SESSION: Final = "session"
@@ -171,7 +170,6 @@ class Resolver:
         if called is None:
             self._nothing(override, names)
             return items
-        change, origin = _change(override, override.way[2:])
         where: Path = (f"${override.variable}",)
         place = self._place(items, called, where)
         if place is None:
@@ -179,6 +177,7 @@ class Resolver:
         if items[place].shared:
             self._problems.add(where, f"limits.{items[place].shared} is shared: override it there")
             return items
+        change, origin = _change(override, override.way[2:], items[place].settings)
         return [*items[:place], items[place].with_settings(change, origin), *items[place + 1 :]]
 
     def _override_limits(self) -> None:
@@ -187,7 +186,7 @@ class Resolver:
             if name is None:
                 self._nothing(override, self.limits)
             else:
-                change, origin = _change(override, override.way[1:])
+                change, origin = _change(override, override.way[1:], self.limits[name].settings)
                 self.limits[name] = self.limits[name].with_settings(change, origin)
 
     def _override_session(self) -> None:
@@ -195,17 +194,25 @@ class Resolver:
             if not override.way or not all(override.way):
                 self._nothing(override, ())
             else:
-                change, origin = _change(override, override.way)
-                self.session |= change
+                change, origin = _change(override, override.way, self.session)
+                self.session = merged(self.session, change)
                 self.session_origin |= origin
 
     def _nothing(self, override: Override, names: Any) -> None:
         self._problems.add((f"${override.variable}",), f"it overrides nothing that is there: {hint('', names)}")
 
 
-def _change(override: Override, way: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Return the settings that *override* changes, and where they stand; *way* leads to the one that it says."""
+def _change(override: Override, way: tuple[str, ...], before: Any) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Return the settings that *override* changes, and where they stand; *way* leads to the one that it says.
+
+    Names that *before* has are meant in any case, as those of tenants and models are.
+    """
+    names = []
+    for part in way:
+        table = before if isinstance(before, Mapping) else {}
+        names.append(meant(part, table) or part.lower())
+        before = table.get(names[-1])
     value: Any = override.value
-    for part in reversed(way):
-        value = {part.lower(): value}
-    return value, {way[0].lower(): (f"${override.variable}",)}
+    for name in reversed(names):
+        value = {name: value}
+    return value, {names[0]: (f"${override.variable}",)}
