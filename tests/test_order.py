@@ -220,6 +220,9 @@ def test_the_layers_of_a_deployment_stand_where_it_does():
     ]
     assert [] == check([retry_jitter(), routed(*deployments)])
     assert [] == check([rate_limited(rpm=60), routed(Deployment("a", layers=[bounded(1)]))])
+    (breaker,) = check([circuit_breaker(), routed(Deployment("a", layers=[bounded(1)]), Deployment("b"))])
+    assert "circuit_breaker stands outside routed, whose deployments have queues of their own" in breaker
+    assert [] == check([circuit_breaker(), routed(Deployment("a"), Deployment("b"))])
     nested = routed(Deployment("c", layers=[routed(*deployments)]), Deployment("d"))
     assert inside == check([nested, retry_jitter()])
 

@@ -204,9 +204,20 @@ def _attempt_burnt_by_waiting(repeats: Layer, clock: Layer, waits: Layer) -> str
     )
 
 
+def _breaker_around_queues(outer: Layer, inner: Layer) -> str | None:
+    waits = any(layer.role in _WAITING for branch in inner.branches().values() for layer in branch)
+    if outer.role is not Role.BREAK or not waits:
+        return None
+    return (
+        f"{outer.name} stands outside {inner.name}, whose deployments have queues of their own, so that one that fails "
+        f"stops all of them, and calls which queue already still go to it: give each its own {outer.name}"
+    )
+
+
 _RULES: tuple[Callable[[Layer, Layer], str | None], ...] = (
     _unwise_roles,
     _attempt_over_total,
     _breaker_window_too_short,
     _unkeyed_around_keyed,
+    _breaker_around_queues,
 )
