@@ -13,6 +13,8 @@ from sluiceway.binding import layers_of
 from sluiceway.config import load
 from sluiceway.events import ConfigRejected, ConfigReloaded
 
+ZERO = f'{SMALL}[pipelines.other]\nextends = "chat"\nreplace = {{ bounded = 0 }}\n'  # which is no false
+
 pytestmark = pytest.mark.virtual_time
 
 
@@ -61,7 +63,7 @@ async def test_a_changed_file_counts_after_the_next_look(file, heard):
     assert 60 == config.pipelines["chat"].layers[1].limit  # nobody looks any more
 
 
-@pytest.mark.parametrize("wrong", ["", "[pipelines.chat", SMALL.replace("bounded", "bonded"), None])
+@pytest.mark.parametrize("wrong", ["", "[pipelines.chat", ZERO, SMALL.replace("bounded", "bonded"), None])
 async def test_a_wrong_or_missing_file_changes_nothing_and_the_next_right_one_counts(file, heard, wrong):
     """The last good one stays in use; it is told once, and the watch goes on."""
     path, write = file

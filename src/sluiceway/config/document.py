@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 
+
 _Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+def _false(value: Any) -> Any:
+    if value:
+        raise ValueError("it is not false")
+    return value
+
+
+_LeftOut = Annotated[pydantic.StrictBool, pydantic.AfterValidator(_false)]  # to Literal[False], 0 would be the same
 _CONFIG: Final = pydantic.ConfigDict(extra="forbid", strict=True)
 
 
@@ -26,7 +36,7 @@ class PipelineTable(pydantic.BaseModel):
 
     layers: list[dict[str, Any]] | None = pydantic.Field(None, description="Outermost first.")
     extends: str | None = pydantic.Field(None, description="Another pipeline, or a preset such as presets.batch.")
-    replace: dict[str, dict[str, Any] | Literal[False]] | None = pydantic.Field(
+    replace: dict[str, dict[str, Any] | _LeftOut] | None = pydantic.Field(
         None, description="Other settings of its layers, by name or id; false leaves one out."
     )
 
@@ -50,7 +60,8 @@ _WORDS: Final = {
     "model_attributes_type": "must be a table",
     "list_type": "must be a list of layers",
     "string_type": "must be a text",
-    "literal_error": "must be a table, or false to leave the layer out",
+    "bool_type": "must be a table, or false to leave the layer out",
+    "value_error": "must be a table, or false to leave the layer out",
     "string_pattern_mismatch": "must be a name of letters, digits, `_`, `-` and `.`",
 }
 

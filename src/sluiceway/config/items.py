@@ -87,10 +87,7 @@ def item_of(raw: Any, at: Path, limits: Mapping[str, Any], problems: Problems, *
     if not isinstance(use, str) or not use:
         problems.add((*at, "use") if "use" in raw else at, f"{quoted(use)}: {form}" if "use" in raw else form)
         return None
-    name = raw.get("id", "")
-    if not isinstance(name, str) or ("id" in raw and not name):
-        problems.add((*at, "id"), f"{quoted(name)} must be a name")
-        name = ""
+    name = _id(raw, at, problems)
     settings = {key: value for key, value in raw.items() if key not in _OURS}
     if "ref" in raw:
         problems.add((*at, "ref"), "a shared limit cannot be a reference itself")
@@ -124,5 +121,13 @@ def _reference(raw: dict[str, Any], at: Path, limits: Mapping[str, Any], problem
         there = [LIMITS + each for each in limits]
         problems.add((*at, "ref"), f"{quoted(ref)} is no shared limit: {hint(ref, there)}")
         return None
-    own = raw.get("id", "")
-    return Item("", name, own if isinstance(own, str) else "", {}, at)
+    return Item("", name, _id(raw, at, problems), {}, at)
+
+
+def _id(raw: dict[str, Any], at: Path, problems: Problems) -> str:
+    """Return the id that *raw* gives; `""` if it gives none, or one that is no name, which is noted."""
+    name = raw.get("id", "")
+    if isinstance(name, str) and (name or "id" not in raw):
+        return name
+    problems.add((*at, "id"), f"{quoted(name)} must be a name")
+    return ""
