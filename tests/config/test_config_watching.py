@@ -8,9 +8,9 @@ import os
 import pytest
 
 from config_files import SMALL
-from sluiceway import ConfigError, telemetry
+from sluiceway import ConfigError, Layer, telemetry, timed
 from sluiceway.binding import layers_of
-from sluiceway.config import load
+from sluiceway.config import Registry, load
 from sluiceway.events import ConfigRejected, ConfigReloaded
 
 ZERO = f'{SMALL}[pipelines.other]\nextends = "chat"\nreplace = {{ bounded = 0 }}\n'  # which is no false
@@ -159,6 +159,33 @@ async def test_a_change_that_keeps_the_time_and_the_length_is_seen(file):
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         await asyncio.sleep(1.1)
         assert 70 == config.pipelines["chat"].layers[1].limit
+
+
+class shy(Layer):
+    """Refuses to stand among others: around it in code, which no look at the file alone can find."""
+
+    def stand_among(self, layers):
+        if len(layers) > 1:
+            raise RuntimeError("among strangers")
+
+    async def handle(self, call, proceed):
+        return await proceed(call)
+
+
+async def test_no_error_of_a_layer_ends_a_watch_unheard(file, heard):
+    """It said that it looks, and never looked again."""
+    path, write = file
+    config = load(path, registry=Registry({"shy": shy}))
+    ask = timed("99s")(config.pipelines["chat"](asyncio.sleep))
+    async with config.watch("1s") as watch:
+        write('[pipelines.chat]\nlayers = [{ use = "shy" }]\n')
+        await asyncio.sleep(1.1)
+        assert (0, 1) == (watch.reloads, watch.failures)
+        assert "among strangers" == str(heard[0].error)
+        write(SMALL.replace("limit = 30", "limit = 9"))
+        await asyncio.sleep(1.1)
+    assert ["timed", "timed", "bounded", "rate_limited"] == [layer.name for layer in layers_of(ask)]
+    assert 9 == config.pipelines["chat"].layers[1].limit
 
 
 async def test_a_change_between_loading_and_watching_is_seen(file):

@@ -8,7 +8,6 @@ import warnings
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.errors import ConfigError
 from sluiceway.events import ConfigRejected, ConfigReloaded
 from sluiceway.order import PipelineWarning, check
 from sluiceway.session import Session
@@ -211,7 +210,7 @@ class Config:
         """Read the file again; whether nothing was wrong with it."""
         try:
             self.reload()
-        except ConfigError as error:
+        except Exception as error:  # noqa: BLE001 - of somebody else's layer, say: no file may end the watch unheard
             publish(ConfigRejected(_now(), None, self._source.name, error))
             return False
         return True

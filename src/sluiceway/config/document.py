@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 
-
 _Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
