@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import weakref
 from collections import Counter
@@ -399,6 +400,28 @@ async def test_a_session_that_is_attached_to_a_handle_counts_on():
         config.reload(pipelines({"use": "timed", "limit": 6}))
         await asyncio.create_task(ask(2))
         assert 2 == session.stats.calls
+
+
+async def test_a_session_hears_on_when_another_one_s_pipeline_comes_to_begin_with_the_same_limit():
+    """The other session took its place, and it counted no call any more."""
+    from sluiceway import Session
+
+    file = {
+        "limits": {"places": {"use": "bounded", "limit": 3}},
+        "pipelines": {
+            "chat": {"layers": [{"use": "timed", "limit": 5}]},
+            "other": {"layers": [{"ref": "limits.places"}]},
+        },
+    }
+    config = load(file)
+    ask = config.pipelines["other"](Provider(seconds=0.0).ask)
+    async with Session() as one, Session() as other:
+        one.attach(config.pipelines["chat"])
+        other.attach(config.pipelines["other"])
+        file["pipelines"]["chat"]["layers"] = [{"ref": "limits.places"}]
+        config.reload(file)
+        await asyncio.create_task(ask(1), context=contextvars.Context())
+        assert 1 == other.stats.calls
 
 
 async def test_what_a_file_made_before_is_kept_no_longer_than_it_is_used():

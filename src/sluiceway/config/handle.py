@@ -48,7 +48,7 @@ class PipelineHandle(Pipeline):
         for chain in list(self.followers or ()):
             chain.put_together()
         if before and layers and before[0] in attached:  # sessions know a pipeline by its outermost layer
-            attached[layers[0]] = attached[before[0]]
+            attached[layers[0]] = tuple(dict.fromkeys((*attached.get(layers[0], ()), *attached[before[0]])))
         return True
 
     def __repr__(self) -> str:
