@@ -1,6 +1,7 @@
 """The event loop whose clock jumps."""
 
 import asyncio
+import math
 import selectors
 import socket
 import threading
@@ -49,6 +50,33 @@ def test_a_month_is_one_jump():
         return asyncio.get_running_loop().time()
 
     assert 30 * 86400 == run(main())
+
+
+@pytest.mark.parametrize("years", [1, 1000])
+def test_years_are_one_jump(years):
+    """From 116 days on a nanosecond is no step of the clock: the timer was due for ever, and never ran."""
+
+    async def main():
+        await asyncio.sleep(years * 366 * 86400)
+        await asyncio.sleep(0.5)
+        return asyncio.get_running_loop().time()
+
+    assert years * 366 * 86400 + 0.5 == run(main())
+
+
+def test_a_timer_for_ever_is_none():
+    """Nobody's clock comes to it: other timers are jumped to, and with it alone the loop is dead."""
+
+    async def main(*, alone):
+        sleeping = asyncio.ensure_future(asyncio.sleep(math.inf))
+        if alone:
+            await sleeping
+        await asyncio.sleep(5)
+        return asyncio.get_running_loop().time(), sleeping.done()
+
+    assert (5.0, False) == run(main(alone=False))
+    with pytest.raises(Deadlock, match="no timer set"):
+        run(main(alone=True))
 
 
 class _Creeping(asyncio.SelectorEventLoop):

@@ -8,7 +8,7 @@ The rule, in the order in which a loop with nothing ready tries it:
    finished, the clock runs on at the pace of the real one.
 2. **File descriptors** beyond the loop's own (sockets, pipes, servers, kept-alive connections): nobody can
    know whether something is about to arrive, so while any is watched the clock keeps the real one's pace.
-3. **Timers**: the clock jumps to the next one.
+3. **Timers**: the clock jumps to the next one; one for ever (``asyncio.sleep(math.inf)``) is none.
 4. **Nothing**: if a thread was started since the loop was made, it may yet call ``call_soon_threadsafe``:
    the loop gives it `patience` real seconds. Then ``run_until_complete`` raises `Deadlock`. (``run_forever``
    on its own waits for ever, as it is asked to.)
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import selectors
 import threading
 import time
@@ -68,6 +69,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
 
     _scheduled: list[_Timer]  # asyncio's own heap of timers
+    _clock_resolution: float
     _closed = True  # until asyncio has made the loop, or its __del__ misses it after an error before that
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
@@ -141,9 +143,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             return self._stand_still() if self._patience_left > 0 else self._flow(timeout)
         if len(self._watch.get_map()) > self._own_descriptors:
             return self._flow(timeout)
-        if timeout is not None:
+        if timeout is not None and (moment := self._scheduled[0].when()) < math.inf:
             # Not `+= timeout`: the timer's own number leaves no rounding in what time() returns.
-            self._now = max(self._now, self._scheduled[0].when())
+            self._move(max(self._now, moment))
             return []
         if not self._bounded:
             return self._flow(None)
@@ -161,8 +163,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         began = time.monotonic()
         events = self._watch.wait(timeout)
         passed = time.monotonic() - began
-        self._now += passed if timeout is None else min(passed, timeout)
+        self._move(self._now + (passed if timeout is None else min(passed, timeout)))
         return events
+
+    def _move(self, now: float) -> None:
+        self._now = now
+        # asyncio runs what is due before `time() + _clock_resolution`: after 116 days a nanosecond more is no later.
+        self._clock_resolution = max(self._clock_resolution, math.ulp(now))
 
     def _strangers(self) -> bool:
         """Return whether another thread lives that the loop's user may have started for the loop."""
