@@ -47,6 +47,17 @@ def test_a_torn_line_longer_than_a_block_is_cut_off_too(tmp_path):
     assert b"whole\n" == path.read_bytes()
 
 
+def test_a_last_line_that_lacks_only_its_newline_is_kept(tmp_path):
+    """An editor left it so: its row counted as answered, and then the answer was cut off."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"id":1}\n{"id":2}')
+    journal = Journal(path)
+    journal.append(b'{"id":3}\n')
+    journal.abandon()
+    assert b'{"id":1}\n{"id":2}\n{"id":3}\n' == path.read_bytes()
+    assert (0, 27) == (journal.repaired, journal.size)
+
+
 async def test_a_line_that_fits_no_more_is_taken_back(tmp_path, monkeypatch):
     """The disk is full in the midst of it: the file ends with the line before, and goes on when there is room."""
     journal = Journal(tmp_path / "a.jsonl")

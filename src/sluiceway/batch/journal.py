@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,8 @@ class Journal:
     """Lines on disk. A line that `append` returned from survives the death of this process.
 
     Each goes to the operating system in one unbuffered write. One that fits no more is taken back, so that the file
-    always ends with a whole line; what a death has left of one is cut off when the file is opened.
+    always ends with a whole line; what a death has left of one is cut off when the file is opened. A last object that
+    lacks nothing but its newline, as some editors leave it, gets that.
 
     Args:
         path: made, with its folders, if it is not there.
@@ -130,7 +132,7 @@ def _looked_at(task: asyncio.Task[None]) -> None:
 
 
 def _repair(fd: int) -> tuple[int, int]:
-    """Cut off what stands behind the last newline; return the size, and how many bytes that were."""
+    """Cut off what stands behind the last newline, or end it; return the size, and how many bytes were cut off."""
     size = end = os.fstat(fd).st_size
     while end:
         start = max(0, end - _BLOCK)
@@ -139,6 +141,18 @@ def _repair(fd: int) -> tuple[int, int]:
             end = start + found + 1
             break
         end = start
-    if end < size:
-        os.ftruncate(fd, end)
+    if end == size:
+        return size, 0
+    if _whole(os.pread(fd, size - end, end)):  # who reads the file counts it
+        os.write(fd, b"\n")
+        return size + 1, 0
+    os.ftruncate(fd, end)
     return end, size - end
+
+
+def _whole(line: bytes) -> bool:
+    """Whether *line* is a JSON object: no beginning of one is one."""
+    try:
+        return type(json.loads(line)) is dict
+    except (ValueError, RecursionError):
+        return False
