@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from openai.types.chat import ChatCompletion
@@ -53,6 +54,39 @@ def test_an_answer_without_text_is_its_message():
     """A call of a tool is an answer too."""
     message = SimpleNamespace(content=None, model_dump=lambda **_: {"tool_calls": ["look"]})
     assert {"tool_calls": ["look"]} == output_of(SimpleNamespace(choices=[SimpleNamespace(message=message)]))
+
+
+@pytest.mark.parametrize("text", ["", "I will look."])
+@pytest.mark.parametrize(
+    "more", [{"tool_calls": ["look"]}, {"function_call": SimpleNamespace(name="look")}, {"refusal": "I will not."}]
+)
+def test_a_call_of_a_tool_is_kept_whatever_text_is_beside_it(text, more):
+    """Some servers write an empty text beside calls, some models a sentence: the calls were paid for, and lost."""
+    message = SimpleNamespace(content=text, **more, model_dump=lambda **_: {"whole": True})
+    assert {"whole": True} == output_of(SimpleNamespace(choices=[SimpleNamespace(message=message)]))
+
+
+def test_a_mock_with_a_text_is_its_text():
+    """It has every other field too."""
+    assert "hello" == output_of(MagicMock(choices=[MagicMock(message=MagicMock(content="hello"))]))
+
+
+def test_calls_in_responses_and_in_messages_are_kept_too():
+    """The whole response is the answer then; what a tool of the provider's did is not among them."""
+
+    class Whole(SimpleNamespace):
+        def model_dump(self, **_):
+            return {"whole": True}
+
+    call, search, use = (SimpleNamespace(type=kind) for kind in ("function_call", "web_search_call", "tool_use"))
+    assert {"whole": True} == output_of(Whole(output_text="said", output=[call]))
+    assert "said" == output_of(Whole(output_text="said", output=[search]))
+    assert {"whole": True} == output_of(Whole(content=[SimpleNamespace(type="text", text="said"), use]))
+
+
+def test_an_old_completion_is_its_text():
+    """It has no message."""
+    assert "said" == output_of(SimpleNamespace(choices=[SimpleNamespace(text="said")]))
 
 
 def test_several_choices_are_a_list():
