@@ -39,6 +39,13 @@ def test_chat_chunks_without_usage(make):
     assert (None, 25) == (reader.usage, reader.estimated_output)
 
 
+def test_the_first_chunk_of_azure_names_no_model():
+    """It is about the prompt; a deployment's own name has no price, so that the stream had none at all."""
+    about = {"id": "", "model": "", "object": "", "created": 0, "choices": [], "prompt_filter_results": []}
+    reader = noted([about, *as_dicts(chunks("one", real=True))])
+    assert ResponseFacts("chatcmpl-scripted", "gpt-4o-mini", ("stop",)) == reader.facts
+
+
 def test_each_chunk_is_at_least_a_token():
     """Short pieces, as of Chinese, are guessed a token each."""
     reader = noted(chunks(["人", "人", "生", "而"], usage=False))

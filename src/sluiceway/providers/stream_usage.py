@@ -139,9 +139,9 @@ class StreamUsage:
     def _identify(self, fields: Fields) -> None:
         own_id, model = fields.get("id"), fields.get("model")
         if self._id is None and isinstance(own_id, str):
-            self._id = own_id
+            self._id = own_id or None  # Azure's first chunk, about the prompt, has both empty
         if self._model is None and isinstance(model, str):
-            self._model = model
+            self._model = model or None
 
     def _count(self, fields: Fields | None, *names: str) -> None:
         if fields is None:
