@@ -390,6 +390,27 @@ async def test_a_row_that_is_answered_with_a_stream_is_dead_and_its_stream_close
     assert "ask returned a stream and has no single result" in letters(out)[0].error.message
 
 
+async def test_a_queue_that_stays_full_is_no_provider_that_is_down(out):
+    """Calls longer than the patience were in flight, and others found the queue full: it ended as an outage."""
+    provider = Provider(latency=300.0)
+    pipeline = Pipeline(bounded(2, max_queue=1))
+    outcome = await run(provider.ask, prompts(12), out, pipeline=pipeline, patience="1m", rows_under_way=6)
+    assert (None, 12) == (outcome.stopped, outcome.answered)
+
+
+async def test_what_refuses_every_row_is_waited_for_no_longer_than_the_patience(out):
+    """Nobody is asked at all, as behind a store that is away: that ends."""
+
+    class Closed(Layer):
+        async def handle(self, call, proceed):
+            raise RateLimited("the store is away", layer="closed")
+
+    outcome = await run(Provider().ask, prompts(12), out, pipeline=Pipeline(Closed()), patience="1m")
+    assert "provider down" == outcome.stopped.kind
+    assert "RateLimited" in outcome.stopped.message
+    assert 60 <= outcome.elapsed < 65
+
+
 async def test_an_alert_is_told_once_an_episode(out):
     """More than 5 % of the calls of a minute fail: the hook hears it, and the outcome has it."""
     heard = []

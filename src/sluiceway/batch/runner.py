@@ -267,7 +267,10 @@ class Runner:
         now = asyncio.get_running_loop().time()
         entry.failures += not isinstance(error, Rejected)
         spent = max(entry.attempts, entry.failures)
-        verdict = judge(error, entry.row.index, spent, self._most, entry.waits, self._weather, now, self._rng)
+        busy = len(self._under_way) - sum(self._waiting.values()) > 1
+        verdict = judge(
+            error, entry.row.index, spent, self._most, entry.waits, self._weather, now, self._rng, busy=busy
+        )
         if isinstance(verdict, Dead):
             await self._bury(entry, error)
             return False

@@ -115,12 +115,27 @@ class Weather:
         )
 
 
+def waited_out(error: BaseException | None) -> bool:
+    """Whether *error* is a refusal of ours after which a row waits and is asked again: no call has failed then."""
+    return isinstance(error, Rejected) and not isinstance(error, (CostTooLarge, SessionClosed))
+
+
 def judge(
-    error: Exception, index: int, spent: int, most: int, waits: int, weather: Weather, now: float, rng: Random
+    error: Exception,
+    index: int,
+    spent: int,
+    most: int,
+    waits: int,
+    weather: Weather,
+    now: float,
+    rng: Random,
+    *,
+    busy: bool = False,
 ) -> Verdict:
     """Return what is to become of a row that failed with *error*.
 
-    Refusals of our layers (an open circuit, a full queue) cost no attempt, and the row waits as long as they say. What
+    Refusals of our layers (an open circuit, a full queue) cost no attempt, and the row waits as long as they say. While
+    other rows are being asked a full queue says nothing of the provider, however long it stays full. What
     can be repeated and still has attempts met the retry budget: it waits. So it does in an outage, however many
     attempts it has had. A budget ends the batch when what is spent leaves too little, not when what is reserved does.
     Waits for lack of a better number are ``U(1/2, 1) * min(30, 2**waits)`` seconds.
@@ -134,6 +149,7 @@ def judge(
         weather: of the provider; it hears of the failure.
         now: seconds of the same clock that *weather* is told.
         rng: where chance comes from.
+        busy: whether other rows are in the layers or at the provider.
     """
     if isinstance(error, CostTooLarge):
         return Dead()
@@ -144,7 +160,9 @@ def judge(
         return Stop("quota", _NO_MONEY.format(code=found.code or found.status))
     if found.status == 401:
         return Stop("unauthorized", _NO_KEY)
-    refused = isinstance(error, Rejected) and not isinstance(error, SessionClosed)
+    refused, asked = waited_out(error), found.retry_after
+    if refused and busy and not isinstance(error, CircuitOpen):
+        return Wait(REFUSED, _a_little_more(asked, rng))
     if not refused and not found.retryable:
         return Dead()
     weather.failed(index, error, now)
@@ -154,11 +172,14 @@ def judge(
     if stop is not None:
         return stop
     if refused:
-        asked = found.retry_after if found.retry_after is not None else _BASE
-        reason = "circuit open" if isinstance(error, CircuitOpen) else REFUSED
-        return Wait(reason, asked * (1 + _SPREAD * rng.random()))
-    seconds = max(found.retry_after or 0.0, _longest(waits) * (0.5 + rng.random() / 2))
+        return Wait("circuit open" if isinstance(error, CircuitOpen) else REFUSED, _a_little_more(asked, rng))
+    seconds = max(asked or 0.0, _longest(waits) * (0.5 + rng.random() / 2))
     return Wait("provider down" if weather.outage else "retry budget", seconds)
+
+
+def _a_little_more(asked: float | None, rng: Random) -> float:
+    """Return what a refusal asks to wait, so that not all come back at once."""
+    return (_BASE if asked is None else asked) * (1 + _SPREAD * rng.random())
 
 
 def _longest(waits: int) -> float:
