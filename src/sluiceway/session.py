@@ -142,7 +142,9 @@ class Session(ManyItems):
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         on_bad = None if self._episodes is None else self._watch_error_rate
-        self._statistics = Statistics(self._started_at, self.name, price=self._pricing, on_bad=on_bad)
+        self._statistics = Statistics(
+            self._started_at, self.name, price=self._pricing, on_bad=on_bad, excused=self._excuses
+        )
         self.hear = self._statistics.hear if self._on_event is None else self._count_and_tell
         self.counter = self._statistics if self._on_event is None else None
         load_soon()
@@ -237,6 +239,10 @@ class Session(ManyItems):
         self._statistics.hear(event)
         assert self._on_event is not None
         _tell(self._on_event, event)
+
+    def _excuses(self, error: BaseException | None) -> bool:  # noqa: ARG002 - for sessions that do
+        """Whether calls that end with *error* are none of the error rate's."""
+        return False
 
     def _watch_error_rate(self, event: CallFinished) -> None:
         assert self._statistics is not None

@@ -20,10 +20,10 @@ from sluiceway.batch.outcome import BatchRun
 from sluiceway.batch.resuming import manifest_for, refuse_other_prompts, refuse_parts
 from sluiceway.batch.retrying_dead import merge, second_letters
 from sluiceway.batch.runner import Runner
+from sluiceway.batch.scope import BatchSession
 from sluiceway.batch.signals import Signals
 from sluiceway.batch.verdicts import Stop
 from sluiceway.describe import describe
-from sluiceway.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +64,7 @@ class Batch:
         self._alerts = 0
         self._signal: int | None = None
         self._runner: Runner | None = None
-        self._session = Session(  # of a million rows in one trace nobody could see anything: each has its own
+        self._session = BatchSession(  # of a million rows in one trace nobody could see anything: each has its own
             name, prices=prices, on_alert=self._alert, error_rate_alert=settings.alert_over, span="links"
         )
 

@@ -40,6 +40,11 @@ def _unknown(model: str | None, usage: Usage) -> None:
     """Know no price."""
 
 
+def _never(error: BaseException | None) -> bool:  # noqa: ARG001 - see `Statistics`
+    """Excuse nothing."""
+    return False
+
+
 class _Handlers(dict[type["Event"], Callable[[Any], None]]):
     """What to do with each type of event: nothing, by default."""
 
@@ -63,6 +68,7 @@ class Statistics:
         price: what a usage of a model costs; None for unknown.
         on_bad: told of every call that ended in something else than success or its caller's cancellation, after it
             was counted.
+        excused: whether calls that end with an error are none of the error rate's, like those cancelled.
 
     Attributes:
         in_flight: calls that started and are not over.
@@ -76,6 +82,7 @@ class Statistics:
         "_cache_hits",
         "_coalesced",
         "_errors",
+        "_excused",
         "_handlers",
         "_hedges",
         "_latest",
@@ -105,11 +112,13 @@ class Statistics:
         *,
         price: Price | None = None,
         on_bad: Callable[[CallFinished], None] | None = None,
+        excused: Callable[[BaseException | None], bool] = _never,
     ) -> None:
         self._started_at = self.last_at = started_at
         self._name = name
         self._price = price or _unknown
         self._on_bad = on_bad
+        self._excused = excused
         self.on_idle: Callable[[], None] | None = None
         self.in_flight = 0
         self.last_minute = LastMinute(started_at)
@@ -314,9 +323,11 @@ class Statistics:
             tenants.end(event.outcome, event.latency)
         if event.outcome == "cancelled":
             return
-        self.last_minute.bad += 1
         if event.error is not None:
             _count(self._errors, kind_of(event.error))
+        if self._excused(event.error):
+            return
+        self.last_minute.bad += 1
         if self._on_bad is not None:
             self._on_bad(event)
 

@@ -14,9 +14,9 @@ from sluiceway.backends.ray.feed import Feed
 from sluiceway.backends.ray.poster import Poster
 from sluiceway.batch.ids import ANSWERED, DEAD, SEEN
 from sluiceway.batch.runner import Runner
+from sluiceway.batch.scope import BatchSession
 from sluiceway.batch.sources.row import Row
 from sluiceway.batch.verdicts import Stop
-from sluiceway.session import Session
 
 if TYPE_CHECKING:
     from sluiceway.backends.ray.packs import Pack
@@ -71,7 +71,7 @@ class Worker:
     async def _run(self) -> None:
         work = self._work
         alert_over = work.settings.alert_over
-        session = Session(work.name, prices=work.prices, on_alert=self._alert, error_rate_alert=alert_over)
+        session = BatchSession(work.name, prices=work.prices, on_alert=self._alert, error_rate_alert=alert_over)
         try:
             async with session:
                 # The feed and the poster are asked by a runner what `KnownIds` and `Keeper` would be.
