@@ -411,6 +411,15 @@ async def test_what_refuses_every_row_is_waited_for_no_longer_than_the_patience(
     assert 60 <= outcome.elapsed < 65
 
 
+async def test_a_retry_after_of_years_is_waited_for_no_longer_than_the_patience(out):
+    """Over the retry budget a row waits as the provider says, while others were answered: the batch never ended."""
+    lying = openai_error(429, headers={"retry-after": "1000000000"})
+    provider = Provider(lambda number, _: lying if number == 2 else None)
+    outcome = await run(provider.ask, prompts(5), out, pipeline=PLAIN, patience="10m")
+    assert (5, True) == (outcome.answered, outcome.ok)
+    assert 600 <= outcome.elapsed < 700
+
+
 async def test_an_alert_is_told_once_an_episode(out):
     """More than 5 % of the calls of a minute fail: the hook hears it, and the outcome has it."""
     heard = []

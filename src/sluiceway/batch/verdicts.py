@@ -95,6 +95,11 @@ class Weather:
             self._error = type(error).__name__
 
     @property
+    def patience(self) -> float:
+        """Seconds that the batch waits for the provider."""
+        return self._patience
+
+    @property
     def outage(self) -> bool:
         """Whether it looks like one."""
         return len(self._failing) >= _OUTAGE
@@ -138,7 +143,8 @@ def judge(
     other rows are being asked a full queue says nothing of the provider, however long it stays full. What
     can be repeated and still has attempts met the retry budget: it waits. So it does in an outage, however many
     attempts it has had. A budget ends the batch when what is spent leaves too little, not when what is reserved does.
-    Waits for lack of a better number are ``U(1/2, 1) * min(30, 2**waits)`` seconds.
+    What a provider asks to wait counts up to the patience; without a word of anybody's a row waits for
+    ``U(1/2, 1) * min(30, 2**waits)`` seconds.
 
     Args:
         error: the row's error.
@@ -173,7 +179,7 @@ def judge(
         return stop
     if refused:
         return Wait("circuit open" if isinstance(error, CircuitOpen) else REFUSED, _a_little_more(asked, rng))
-    seconds = max(asked or 0.0, _longest(waits) * (0.5 + rng.random() / 2))
+    seconds = max(min(asked or 0.0, weather.patience), _longest(waits) * (0.5 + rng.random() / 2))
     return Wait("provider down" if weather.outage else "retry budget", seconds)
 
 
