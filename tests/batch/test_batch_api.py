@@ -219,6 +219,14 @@ def test_parts_are_within_the_limits_and_together_are_the_source(count, requests
     assert {part.number: part for part in parts} == again.parts
 
 
+def test_parts_are_on_disk_before_the_log_says_that_they_are(tmp_path, forced):
+    """A power cut left the log, and of what it names nothing: the answers to rows that nobody knew were passed over."""
+    store = PartStore(tmp_path / "parts")
+    run(split(tasks(3), store, PartLimits()))
+    assert {store.input_of(1), store.rows_of(1)} <= set(forced[:-1])
+    assert store.folder / "parts.tmp" == forced[-1]
+
+
 def test_a_request_larger_than_a_batch_is_an_error_or_told_to_who_asks(tmp_path):
     """The rest is split without it."""
     limits = PartLimits(bytes=100)

@@ -28,6 +28,13 @@ async def test_a_source_is_answered_through_files_and_batches(sim, tmp_path):
     assert {"batch_output"} == set(left)
 
 
+async def test_what_was_downloaded_is_on_disk_before_it_is_there(sim, tmp_path, forced):
+    """A power cut left an empty file in its place, and of an empty file every row is a dead letter."""
+    async with client(base_url=sim.base_url, api_key="sim") as api:
+        assert await run_once(tmp_path, BatchApi(api), 5)
+    assert tmp_path / "answers.batch-api" / "part-0001.output.tmp" in forced
+
+
 async def test_a_batch_is_found_by_its_key(sim, tmp_path):
     """And one that is not there is not."""
     async with client(base_url=sim.base_url, api_key="sim") as real:

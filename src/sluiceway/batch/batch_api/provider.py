@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.layer import Pipeline
@@ -71,16 +73,22 @@ class BatchApi:
         return await self._again.call(self._client.batches.retrieve, batch)
 
     async def download(self, file: str, path: Path) -> None:
-        """Write the provider's *file* to *path*, which is there only when all of it is."""
+        """Write the provider's *file* to *path*, which is there only when all of it is, on disk."""
         await self._again.call(self._download, file, path)
 
     async def _download(self, file: str, path: Path) -> None:
         temporary = path.with_suffix(".tmp")
         async with self._client.files.with_streaming_response.content(file) as response:
             await response.stream_to_file(temporary)
+        await asyncio.to_thread(_force, temporary)
         temporary.replace(path)
 
     async def delete(self, file: str) -> None:
         """Delete the provider's *file*; that it cannot be deleted is no reason to stop."""
         with contextlib.suppress(Exception):  # tidiness, after everything is saved
             await self._client.files.delete(file)
+
+
+def _force(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
