@@ -138,6 +138,18 @@ def test_a_failure_that_passes_is_tried_again(tmp_path):
     assert "InternalServerError, will try again" in told[0]
 
 
+@pytest.mark.parametrize(
+    "error", [lambda: openai_error(500, headers={"x-should-retry": "false"}), lambda: ValueError("no JSON")]
+)
+def test_an_error_that_is_no_refusal_leaves_the_batch_in_doubt(tmp_path, error):
+    """The batch was made, its answer was not to be read, and the next run asked and paid for a second one."""
+    account = Account()
+    with pytest.raises(type(error())):
+        run(run_once(tmp_path, ProviderOfBatches(account, 2, error=error), 5))
+    assert run(run_once(tmp_path, ProviderOfBatches(account), 5))
+    assert (1, 5) == (account.ledger.batches, len(written(tmp_path)[0]))
+
+
 def test_a_refusal_for_good_is_raised_as_it_is_and_nothing_is_lost(tmp_path):
     """Without money the run stops; with money the next one goes on."""
     account = Account()

@@ -171,7 +171,7 @@ class Driver:
         try:
             return self._begun(part, await self._api.create(part))
         except Exception as error:
-            if not classify(error).retryable:  # it was heard and refused, so there is no batch
+            if _refused(error):  # so there is no batch
                 self._store.put(part.but(key=None))
             raise
 
@@ -235,3 +235,9 @@ class Driver:
                 f"{limit[1]}: give that as the limit on tokens, and the source is split smaller"
             )
         self._held[part.number] = len(self._running())
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the provider heard a request and said no; behind any other error it may have done what it was asked."""
+    found = classify(error)
+    return not found.retryable and found.status is not None and 400 <= found.status < 500
