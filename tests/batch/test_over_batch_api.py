@@ -152,6 +152,17 @@ async def test_a_batch_that_begins_anew_moves_aside_what_is_at_the_provider(sim,
     assert 1 == sim.ledger.batches
 
 
+@pytest.mark.parametrize(("poll", "error"), [("often", ValueError), (0, ValueError), (None, TypeError)])
+async def test_a_wrong_poll_is_refused_before_anything_is_moved_aside(api, tmp_path, poll, error):
+    """It was looked at when the files of before had other names already."""
+    path, out = source(tmp_path, 3), tmp_path / "answers.jsonl"
+    assert (await run(tmp_path, path, api)).ok
+    before = out.read_bytes()
+    with pytest.raises(error, match="poll"):
+        await run_over_batch_api("gpt-4o-mini", path, out, client=api, poll=poll, resume=False)
+    assert before == out.read_bytes()
+
+
 async def test_a_run_with_another_source_refuses_results_that_are_there(api, tmp_path):
     """The same manifest guards them."""
     await run(tmp_path, source(tmp_path, 2), api)
@@ -222,6 +233,17 @@ async def test_the_command_takes_a_file_through_the_batch_api(elsewhere, tmp_pat
     assert f"{len(rows)} answered" in done.output
     ledger = await elsewhere.ledger()
     assert (1, len(rows)) == (ledger.batches, ledger.batch_answered)
+
+
+async def test_a_server_without_batches_is_one_line_and_no_traceback(elsewhere, tmp_path):
+    """As most servers of one's own are."""
+    words = ["-o", str(tmp_path / "answers.jsonl"), "--model", "gpt-4o-mini", "--via", "batch-api"]
+    url = elsewhere.url + "/without"
+    done = await asyncio.to_thread(
+        CliRunner().invoke, batch_command, [str(source(tmp_path, 3)), *words, "--base-url", url]
+    )
+    assert (4, SystemExit) == (done.exit_code, type(done.exception))
+    assert "Error: the provider refuses: Error code: 404 - POST /without/files is not served here" in done.output
 
 
 def test_the_command_refuses_what_is_about_calls(tmp_path):

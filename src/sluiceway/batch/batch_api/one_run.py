@@ -29,6 +29,7 @@ from sluiceway.batch.sources.source import SourceFailed
 from sluiceway.batch.target import Model, our_client
 from sluiceway.batch.templates import Template
 from sluiceway.batch.verdicts import Stop
+from sluiceway.durations import seconds
 from sluiceway.providers.counters import token_counter
 from sluiceway.providers.errors import Fault, classify
 from sluiceway.telemetry.pricing import Pricing
@@ -104,6 +105,7 @@ async def run_over_batch_api(
         openai.OpenAIError: the provider refuses for good, other than for lack of money or of a key.
         OSError: the results or the parts cannot be written.
     """
+    every = seconds(poll, "poll")
     paths = Paths.of(results)
     opened = open_source(source, format=format, id_column=id_column, max_row=max_row)
     async with contextlib.AsyncExitStack() as stack:
@@ -115,7 +117,7 @@ async def run_over_batch_api(
             stack.push_async_callback(api.close)
         asked = Model(model, None, filled, client=api, parameters=parameters, system=system, endpoint=endpoint)
         run = _Run(asked, opened, paths, Pricing(prices), limits or PartLimits(), full=full_response)
-        return await run.run(BatchApi(api), poll, hear, resume=resume)
+        return await run.run(BatchApi(api), every, hear, resume=resume)
 
 
 class _Run:

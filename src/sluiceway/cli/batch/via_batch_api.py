@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from sluiceway.batch.batch_api import PartLimits, run_over_batch_api
+from sluiceway.batch.outcome import STOPPED
 from sluiceway.cli.batch.arguments import LIMITS, option_of, parameters_of
 from sluiceway.cli.batch.summary import summary
 from sluiceway.cli.streams import show, tell
 from sluiceway.errors import SluicewayError
+from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
     from sluiceway.batch.batch_api.driving import Progress
@@ -46,6 +48,11 @@ def run_via_batch_api(source: str, output: str, reading: dict[str, Any], options
         raise click.UsageError(str(error)) from None
     except (SluicewayError, OSError) as error:
         raise click.ClickException(str(error)) from None
+    except Exception as error:
+        if classify(error).status is None:  # it is nothing that a provider says
+            raise
+        tell(f"Error: the provider refuses: {error}. What is under way there is taken up by the same command")
+        raise SystemExit(STOPPED) from None
     show(summary(outcome))
     raise SystemExit(outcome.exit_code)
 
