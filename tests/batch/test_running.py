@@ -433,6 +433,25 @@ async def test_an_alert_is_told_once_an_episode(out):
     assert 0 == quiet.alerts
 
 
+@pytest.mark.parametrize("at", [7, 18, 60])
+async def test_an_answer_that_a_layer_would_not_have_is_none(out, at):
+    """The batch ended while the row backed off, was asked again or waited, and wrote down what had been refused."""
+
+    class Checked(Layer):
+        async def handle(self, call, proceed):
+            await proceed(call)
+            raise openai_error(503, headers={"retry-after": "100"})
+
+    provider = Provider(latency=5.0)
+    layers = Pipeline(retry_jitter(2, cap=10), Checked())
+    task = asyncio.create_task(run(provider.ask, prompts(1), out, pipeline=layers, attempts=50))
+    await asyncio.sleep(at)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert {} == answers(out)
+
+
 async def test_a_cancellation_gives_up_what_is_in_flight_and_keeps_what_was_answered(out):
     """It is raised; the files are whole and free."""
     provider = Provider()

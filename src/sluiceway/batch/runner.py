@@ -264,6 +264,7 @@ class Runner:
 
     async def _failed(self, entry: UnderWay, error: Exception) -> bool:
         """Do what is to be done after *error*; return whether to ask again."""
+        entry.answer = NOTHING
         now = asyncio.get_running_loop().time()
         entry.failures += not isinstance(error, Rejected)
         spent = max(entry.attempts, entry.failures)

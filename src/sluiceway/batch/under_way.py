@@ -41,7 +41,8 @@ class UnderWay:
         waits: how often it waited for better weather.
         asking: trips to the provider under way.
         ending: whether it may make no further attempt: the batch ends.
-        answer: what the provider returned, from that moment on; `NOTHING` before.
+        answer: what the provider returned, from that moment on; `NOTHING` before, and when a layer would have none of
+            it: the row is asked again.
         settled: whether it is on disk, as an answer or a dead letter.
     """
 
@@ -101,11 +102,15 @@ class UnderWay:
         """Count attempts, tokens, money and waits."""
         kind = type(event)
         if kind is AttemptStarted:
+            if not self.asking:
+                self.answer = NOTHING
             self.asking += 1
         elif kind is AttemptFinished:
             self.asking -= 1
             self._attempted(event)  # type: ignore[arg-type]
         elif kind is Waited or kind is BackedOff:
+            if kind is BackedOff:
+                self.answer = NOTHING
             seconds = event.at - event.started_at  # type: ignore[attr-defined]
             if seconds > 0:
                 reason = event.reason or event.layer if kind is Waited else "backoff"  # type: ignore[attr-defined]
