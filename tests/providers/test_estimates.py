@@ -5,7 +5,8 @@
 import inspect
 import json
 import textwrap
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,28 @@ def test_output(kwargs, output):
 def test_embeddings_when_told(embeddings, output):
     """Where the model's name does not say that it embeds, the caller can."""
     assert output == estimate((TEXT,), {"model": "bge-m3"}, embeddings=embeddings).output_tokens
+
+
+def test_an_object_that_has_every_attribute_has_none_to_weigh():
+    """As a `Mock` in a test's messages: its attributes' attributes were 6 ** 12 to walk through, and the loop stood."""
+
+    class Anything:
+        asked = 0
+
+        def __getattr__(self, name):
+            Anything.asked += 1
+            if Anything.asked > 1000:
+                raise RuntimeError("it goes on for ever")
+            return Anything()
+
+    assert Estimate(7, None, exact=False) == estimate((), {"messages": [Anything()]})
+    assert Estimate(7, None, exact=False) == estimate((), {"messages": [Mock()]})
+
+
+def test_messages_of_any_kind_are_read():
+    """Objects, namespaces and mappings that are no dicts."""
+    kinds = [SimpleNamespace(content="x" * 40), MappingProxyType({"content": "x" * 40}), {"content": "x" * 40}]
+    assert [17, 17, 17] == [estimate((), {"messages": [each]}).input_tokens for each in kinds]
 
 
 def test_characters_are_never_exact():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
+from .shapes import opened
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -182,7 +184,8 @@ class _Characters:
         if isinstance(value, (bytes, bytearray)):
             return self.medium()
         if not isinstance(value, dict):
-            return sum([self._walk(getattr(value, name, None), depth + 1) for name in _SPOKEN])
+            fields = opened(value)
+            return 0.0 if fields is None else sum([self._walk(fields.get(name), depth + 1) for name in _SPOKEN])
         if keys:
             return sum([self.text(str(name)) + self._walk(each, depth + 1, keys=True) for name, each in value.items()])
         kind = value.get("type")
