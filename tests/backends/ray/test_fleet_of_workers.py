@@ -159,7 +159,10 @@ async def test_a_source_that_breaks_off_ends_the_run_after_what_was_read(tmp_pat
     fleet = Fleet(tmp_path, work_of(Provider().ask))
     await fleet.run(packs)
     news = await fleet.desk.news()
-    assert ("source", "the source failed after 3 rows") == (news.stop.kind, news.stop.message)
+    assert ("source", "the source failed after 3 rows: OSError: the network is gone") == (
+        news.stop.kind,
+        news.stop.message,
+    )
     await fleet.close()
 
 

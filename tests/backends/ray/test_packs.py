@@ -41,7 +41,9 @@ def test_a_source_that_breaks_off_says_so_behind_its_last_row():
         raise OSError("gone")
 
     packs = list(packs_of(open_source(broken()), 2))
-    assert [(2, None), (0, "the source failed after 2 rows")] == [(len(pack.rows), pack.failed) for pack in packs]
+    assert [(2, None), (0, "the source failed after 2 rows: OSError: gone")] == [
+        (len(pack.rows), pack.failed) for pack in packs
+    ]
 
 
 def test_a_source_is_read_as_it_is_asked():

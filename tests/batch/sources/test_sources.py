@@ -247,13 +247,13 @@ async def test_an_async_generator_is_closed_at_the_end():
 
 
 async def test_an_iterable_that_fails_is_a_source_that_failed():
-    """With its own error as the cause."""
+    """With its own error as the cause, and in its text, which is all that the end of a batch tells."""
 
     def items():
         yield "a"
         raise KeyError("gone")
 
-    with pytest.raises(SourceFailed, match="after 1 rows") as caught:
+    with pytest.raises(SourceFailed, match="after 1 rows: KeyError: 'gone'") as caught:
         await read(items())
     assert isinstance(caught.value.__cause__, KeyError)
 

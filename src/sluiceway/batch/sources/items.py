@@ -47,7 +47,7 @@ class Items(Source):
                     yield (naming.row(item, index, None),)
                     index += 1
         except Exception as error:
-            raise SourceFailed(f"the source failed after {index:,} rows") from error
+            raise SourceFailed(f"the source failed after {index:,} rows: {type(error).__name__}: {error}") from error
         finally:
             if isinstance(items, AsyncGenerator):
                 await items.aclose()
