@@ -90,6 +90,15 @@ def test_the_error_of_the_estimate_follows_from_how_it_was_counted():
     assert high > 1.8
 
 
+def test_results_of_the_batch_api_tell_nothing_of_how_long_a_call_takes():
+    """Their hours were all waiting, and what was left a millisecond: a plan of minutes instead of a day."""
+    through = [ResultRow(n, n, "x", Usage(1, 100), latency_s=3600.0, waited_s={"batch api": 3600.0}) for n in range(50)]
+    called = [ResultRow(n, n, "x", Usage(1, 100), latency_s=2.0) for n in range(50)]
+    assert (100.0, Answers().mean_latency) == (Answers.measured(through).usual, Answers.measured(through).mean_latency)
+    assert 2.0 == pytest.approx(Answers.measured([*through, *called]).mean_latency)
+    assert 7.0 == Answers.measured(through, "7s").mean_latency
+
+
 def test_answers_are_told_or_measured():
     """A number, a range, or rows that were answered: their mean with its interval, waiting left aside."""
     assert (100.0, 200.0, 400.0) == Answers.told("200", None).of(None)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from sluiceway.batch.batch_api.merging import WAIT
 from sluiceway.simulator.distributions import Distribution, Fixed, Lognormal, Uniform, distribution
 
 if TYPE_CHECKING:
@@ -80,14 +81,18 @@ class Answers:
     def measured(cls, rows: Iterable[ResultRow], latency: Spread | None = None) -> Answers:
         """Return what rows that were answered tell: the mean of their answers with its 95 % interval.
 
+        What came by way of the Batch API tells nothing of how long a call takes: without other rows that is assumed.
+
         Raises:
             ValueError: fewer than ten of them tell their usage.
         """
         seen = [(row.usage.output_tokens, _took(row)) for row in rows if row.usage is not None]
+        calls = [seconds for _, seconds in seen if seconds is not None]
         if len(seen) < _FEWEST:
             raise ValueError(f"{len(seen)} answered rows with usage are too few to tell from: at least {_FEWEST}")
         mean, margin = _interval([tokens for tokens, _ in seen])
-        took = _lognormal([seconds for _, seconds in seen]) if latency is None else distribution(latency, "latency")
+        told = LATENCY if latency is None else latency
+        took = _lognormal(calls) if latency is None and calls else distribution(told, "latency")
         length = _lognormal([float(tokens) for tokens, _ in seen])
         return cls(max(0.0, mean - margin), mean, mean + margin, length, took, f"measured on {len(seen):,} answers")
 
@@ -101,8 +106,10 @@ def mean_of(spread: Distribution) -> float:
     return spread.median * math.exp(spread.sigma**2 / 2)
 
 
-def _took(row: ResultRow) -> float:
-    """Return the seconds at the provider: what is not waiting."""
+def _took(row: ResultRow) -> float | None:
+    """Return the seconds at the provider: what is not waiting; None of the Batch API, where nobody called."""
+    if WAIT in row.waited_s:
+        return None
     return max(0.001, row.latency_s - sum(row.waited_s.values()))
 
 
