@@ -7,7 +7,7 @@ import pytest
 
 from sluiceway import Pipeline, bounded, rate_limited, retry_jitter
 from sluiceway.batch import run, usual_pipeline
-from sluiceway.batch.plan import Asking, SimulatedProvider, rehearse, requests_in
+from sluiceway.batch.plan import Asking, SimulatedProvider, plan, rehearse, requests_in
 from sluiceway.batch.sources import open_source
 from sluiceway.simulator import spawn
 from sluiceway.simulator.behaviour import Behaviour
@@ -36,6 +36,20 @@ def test_tokens_bind_as_the_provider_counts_them():
     found = rehearsal(1000, Pipeline(rate_limited(rpm=100_000, tpm=33_500)), tpm=33_500)
     assert 120 == pytest.approx(found.seconds, rel=0.03)
     assert 67 * 1000 == found.ledger.metered_tokens
+
+
+def test_embeddings_have_no_output():
+    """Whatever the model is called: they were answered with 500 tokens each, and took ten times as long as planned."""
+    rows = ["x" * 4000] * 100
+    for model in ("text-embedding-3-small", "bge-m3"):
+        requests = requests_in(open_source(rows), Asking(model=model, endpoint="embeddings"), None)
+        provider = SimulatedProvider(Behaviour.of(tpm=600_000, seed=1, latency="1s"))
+        found = rehearse(Pipeline(rate_limited(tpm=60_000)), provider, requests)
+        assert (100, 100_000) == (found.answered, found.ledger.metered_tokens)
+    asking = Asking("bge-m3", endpoint="embeddings", parameters={"max_tokens": 50})
+    told = plan(None, [{"url": "/v1/embeddings", "custom_id": "a", "body": {"input": "x", "model": "bge-m3"}}])
+    assert ("embeddings", {"input": "x", "model": "bge-m3"}) == asking.request("x")
+    assert 0 == told.demands.output_tokens
 
 
 def test_a_bound_binds():

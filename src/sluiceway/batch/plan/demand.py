@@ -9,6 +9,7 @@ from sluiceway.batch.errors import BadRow
 from sluiceway.batch.ids import SEEN, KnownIds
 from sluiceway.batch.questions import question_of
 from sluiceway.batch.sources import Row, Source, Unread
+from sluiceway.batch.target import parameters_for
 from sluiceway.providers.estimates import Estimate, estimate
 
 if TYPE_CHECKING:
@@ -33,19 +34,19 @@ class Asking:
     endpoint: Endpoint | None = None
     parameters: Mapping[str, Any] | None = None
 
-    def request(self, value: Any) -> dict[str, Any]:
-        """Return the body of the request for a row.
+    def request(self, value: Any) -> tuple[Endpoint, dict[str, Any]]:
+        """Return the endpoint and the body of the request for a row.
 
         Raises:
             BadRow: it asks nothing, or names no model and neither do we.
         """
         question = question_of(value, self.template, system=self.system, endpoint=self.endpoint)
-        body = {**(self.parameters or {}), **question.body}
+        body = {**parameters_for(question.endpoint, self.parameters or {}), **question.body}
         if not body.get("model"):
             if self.model is None:
                 raise BadRow("no model", "the row names no model, and no other is given")
             body["model"] = self.model
-        return body
+        return question.endpoint, body
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Sized:
     body: Mapping[str, Any]
     estimate: Estimate
     size: int
+    endpoint: Endpoint = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +180,10 @@ def _sized(row: Row | Unread, asking: Asking, counter: TokenCounter | None) -> S
     if isinstance(row, Unread):
         return row.problem
     try:
-        body = asking.request(row.value)
-        return Sized(body, estimate((), body, counter=counter), _size(body) + _LINE)
+        endpoint, body = asking.request(row.value)
+        embeddings = True if endpoint == "embeddings" else None  # whatever the model is called
+        guess = estimate((), body, counter=counter, embeddings=embeddings)
+        return Sized(body, guess, _size(body) + _LINE, endpoint)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the row's
         return BadRow.of(error)
 

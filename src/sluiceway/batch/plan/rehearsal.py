@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sluiceway.batch.errors import BadRow
     from sluiceway.batch.outcome import BatchRun
     from sluiceway.batch.plan.simulated import SimulatedProvider
+    from sluiceway.batch.questions import Endpoint
     from sluiceway.events import Event
     from sluiceway.layer import Pipeline
     from sluiceway.simulator.ledger import Ledger
@@ -93,21 +94,23 @@ class _Waits:
 
 
 class _Rehearsed(Target):
-    """The simulated provider, as a batch asks it: each row is the body of a request."""
+    """The simulated provider, as a batch asks it: each row is the endpoint and the body of a request."""
 
     def __init__(self, pipeline: Pipeline, provider: SimulatedProvider, heard: _Waits) -> None:
         self.name = "simulated"
         self.settings = {}
         self.function = observed(heard.hear)(pipeline(provider.__call__))
+        self._embed = observed(heard.hear)(pipeline(provider.embed))
         self.attempts = attempts_of(self.function)
 
     def prepare(self, value: Any) -> Any:
-        """Return the body."""
+        """Return both."""
         return value
 
     def ask(self, prepared: Any) -> Awaitable[Any]:
         """Send the request."""
-        answer: Awaitable[Any] = self.function(**prepared)
+        endpoint, body = prepared
+        answer: Awaitable[Any] = (self._embed if endpoint == "embeddings" else self.function)(**body)
         return answer
 
 
@@ -147,10 +150,10 @@ async def _rehearse(
     results: Path,
     settings: Mapping[str, Any],
 ) -> BatchRun:
-    return await batch.run(target, _bodies(requests), results, **settings)
+    return await batch.run(target, _asked(requests), results, **settings)
 
 
-async def _bodies(requests: AsyncIterator[Sized | BadRow]) -> AsyncIterator[Mapping[str, Any]]:
+async def _asked(requests: AsyncIterator[Sized | BadRow]) -> AsyncIterator[tuple[Endpoint, Mapping[str, Any]]]:
     async for each in requests:
         if isinstance(each, Sized):
-            yield each.body
+            yield each.endpoint, each.body

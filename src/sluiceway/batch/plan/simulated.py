@@ -11,7 +11,7 @@ from sluiceway.call import current
 from sluiceway.providers.estimates import estimate
 from sluiceway.providers.openai_errors import broken_connection, openai_error
 from sluiceway.simulator import openai_wire
-from sluiceway.simulator.asked import Asked, Unreadable, read
+from sluiceway.simulator.asked import PATHS, Asked, Unreadable, read
 from sluiceway.simulator.coming_back import retry_headers
 from sluiceway.simulator.service import Refusal, Service
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CHAT: Final = "/v1/chat/completions"
 _RESPONSES: Final = "/v1/responses"
+_EMBEDDINGS: Final = "/v1/embeddings"
 _NO_MONEY: Final = "insufficient_quota"
 
 
@@ -49,18 +50,25 @@ class SimulatedProvider:
         self._service: Service | None = None
 
     async def __call__(self, **body: Any) -> Any:
-        """Answer a request, with nothing in the answer but its usage.
+        """Answer a request for words, with nothing in the answer but its usage.
 
         Raises:
             sluiceway.testing.openai_error: the provider refuses or fails.
             ConnectionResetError: it breaks the connection.
         """
+        return await self._answer(_CHAT if "messages" in body else _RESPONSES, body)
+
+    async def embed(self, **body: Any) -> Any:
+        """Answer a request for embeddings, which have no tokens of output. Errors are those of words."""
+        return await self._answer(_EMBEDDINGS, body)
+
+    async def _answer(self, path: str, body: Mapping[str, Any]) -> Any:
         now = asyncio.get_running_loop().time
         service = self._service
         if service is None:
             service = self._service = Service(self._behaviour, now())
         try:
-            asked = self._read(body)
+            asked = self._read(path, body)
         except Unreadable as error:
             service.invalid(now())
             raise openai_error(400, message=str(error)) from None
@@ -80,13 +88,13 @@ class SimulatedProvider:
         """Return what it did until *now*."""
         return (self._service or Service(self._behaviour, now)).books.snapshot(now)
 
-    def _read(self, body: Mapping[str, Any]) -> Asked:
+    def _read(self, path: str, body: Mapping[str, Any]) -> Asked:
         if self._per_character:
-            path = _CHAT if "messages" in body else _RESPONSES
             return read(path, json.dumps(body, default=str).encode(), self._behaviour.tokens_per_character)
         guess = estimate((), body, counter=self._counter)
         identity = crc32(repr(body).encode(errors="replace"))
-        return Asked("chat", str(body.get("model")), max(1, guess.input_tokens), guess.output_tokens or None, identity)
+        limit = guess.output_tokens or None
+        return Asked(PATHS[path], str(body.get("model")), max(1, guess.input_tokens), limit, identity)
 
     async def _serve(self, service: Service, ticket: Ticket, headers: Mapping[str, str]) -> Any:
         asked, fate = ticket.asked, ticket.fate
@@ -96,7 +104,8 @@ class SimulatedProvider:
             service.failed(ticket)
             raise self._error(fate.error, headers)
         tokens = fate.tokens if asked.max_tokens is None else min(fate.tokens, asked.max_tokens)
-        ticket.output = tokens * asked.choices
+        if asked.endpoint != "embeddings":
+            ticket.output = tokens * asked.choices
         await asyncio.sleep(fate.time_for(tokens))
         if fate.resets:
             service.reset(ticket)
