@@ -10,50 +10,31 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from sluiceway.simulator import checks
-from sluiceway.simulator.behaviour import Behaviour
+from sluiceway.simulator.configured import Configured
 from sluiceway.simulator.ledger import Ledger
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from types import TracebackType
 
-    from sluiceway.simulator.behaviour import Settings
+    from sluiceway.simulator.behaviour import Behaviour, Settings
 
 _START = 30.0
 _STOP = 5.0
 
 
-class SimulatorProcess:
+class SimulatorProcess(Configured):
     """A :class:`~sluiceway.simulator.Simulator` in another process; what asks it is awaited.
 
     ``async with SimulatorProcess(rpm=6000) as sim:`` starts a Python and waits until it listens; the end of the block
     stops it and fetches the final ledger. It also ends by itself when this process dies, however that happens.
 
-    Args:
-        behaviour: what it allows, how it answers and what goes wrong; see :class:`Behaviour`.
-        host: where to listen.
-        port: where to listen; 0 takes any free port.
-        settings: changes to *behaviour*, by the names of its fields.
-
-    Raises:
-        TypeError, ValueError: a setting is unknown or not allowed.
+    Arguments and errors are those of :class:`~sluiceway.simulator.Simulator`.
     """
 
-    def __init__(
-        self,
-        behaviour: Behaviour | None = None,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        **settings: Unpack[Settings],
-    ) -> None:
-        checks.whole("port", port, least=0, most=65_535)
-        self._behaviour = (behaviour or Behaviour()).but(**settings)
-        self._host = host
-        self._port = port
-        self._process: Process | None = None
-        self._base_url = ""
-        self._final: Ledger | None = None
+    _process: Process | None = None
+    _base_url = ""
+    _final: Ledger | None = None
 
     async def __aenter__(self) -> Self:
         """Start the process and wait until it listens.

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Self, Unpack
 
 from sluiceway.simulator import checks
-from sluiceway.simulator.behaviour import Behaviour
+from sluiceway.simulator.configured import Configured
 from sluiceway.simulator.service import Service
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from sluiceway.simulator.behaviour import Settings
+    from sluiceway.simulator.behaviour import Behaviour, Settings
     from sluiceway.simulator.ledger import Ledger
     from sluiceway.simulator.serving import Site
 
@@ -20,7 +20,7 @@ API_KEY = "sim"
 """Any key will do; this is the one that examples use."""
 
 
-class Simulator:
+class Simulator(Configured):
     """An OpenAI-compatible provider on a local port, with limits and faults.
 
     ``async with Simulator(rpm=600, errors={503: 0.02}) as sim:`` listens from here to the end of the block, and
@@ -38,21 +38,9 @@ class Simulator:
         TypeError, ValueError: a setting is unknown or not allowed.
     """
 
-    def __init__(
-        self,
-        behaviour: Behaviour | None = None,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        **settings: Unpack[Settings],
-    ) -> None:
-        checks.whole("port", port, least=0, most=65_535)
-        self._behaviour = (behaviour or Behaviour()).but(**settings)
-        self._host = host
-        self._port = port
-        self._service: Service | None = None
-        self._site: Site | None = None
-        self._final: Ledger | None = None
+    _service: Service | None = None
+    _site: Site | None = None
+    _final: Ledger | None = None
 
     async def __aenter__(self) -> Self:
         """Start to listen.
