@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID
 
 import pytest
@@ -13,6 +16,12 @@ from sluiceway import Pipeline
 from sluiceway.batch import BatchMismatch, Paths, read_dead_letters, read_results, retry_dead, run
 from sluiceway.batch.dead_letters import DeadLetter, Failure
 from sluiceway.testing import openai_error
+
+
+@dataclass(frozen=True)
+class Document:
+    text: str
+
 
 PLAIN = {"pipeline": Pipeline()}
 VALUES = [
@@ -140,3 +149,22 @@ def test_a_letter_holds_dates_as_text():
     """Readable without Python."""
     line = DeadLetter(1, 0, Failure("X", "x"), request={"day": dt.date(2024, 5, 1)}).to_line()
     assert {"day": "2024-05-01"} == json.loads(line)["request"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        (MappingProxyType({"prompt": "hello"}), {"prompt": "hello"}),
+        ({"messages": [MappingProxyType({"role": "user"})]}, {"messages": [{"role": "user"}]}),
+        ({"prompt": "p", "price": Decimal("1.5"), "doc": object}, {"prompt": "p", "price": "1.5", "doc": str(object)}),
+        (Path("a.txt"), "a.txt"),
+        (Document("hello"), None),
+        ({"prompt": Document("hello")}, None),
+        ({"messages": [Document("hello")]}, None),
+        (b"hello", None),
+        ({1, 2}, None),
+    ],
+)
+def test_what_json_cannot_hold_is_not_asked_again_as_its_repr(row, kept):
+    """An object of the user's was asked again, and paid for, as ``Document(text='hello')``; a mapping is an object."""
+    assert kept == json.loads(DeadLetter(1, 0, Failure("X", "x"), request=row).to_line())["request"]

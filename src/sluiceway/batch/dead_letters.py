@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from numbers import Number
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from uuid import UUID
 
 from sluiceway.batch.fields import require
 from sluiceway.batch.json_lines import line_of, objects_in
+from sluiceway.batch.questions import ASKS
 from sluiceway.batch.rows import TOOK, Id, is_id, usage_from_dict, usage_to_dict
 from sluiceway.providers.errors import classify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from sluiceway.providers.usage import Usage
 
 Stage: TypeAlias = Literal["read", "call"]
 
+_PLAIN: Final = (str, Number, date, time, timedelta, PurePath, UUID)  # what JSON has, or what is as good as its text
 _LONGEST: Final = 2000  # characters kept of an error's message: some hold the whole request
 
 
@@ -65,7 +72,7 @@ class DeadLetter:
         usage: tokens that the attempts took; None if none were reported.
         finished_at: Unix seconds.
         request: the row as the source had it, from which it can be tried again; the beginning of its text if it could
-            not be read. None if JSON cannot hold it: it cannot be tried again.
+            not be read. None if JSON cannot hold what was asked, as an object of yours: it cannot be tried again.
     """
 
     id: Id | None
@@ -101,7 +108,7 @@ class DeadLetter:
             "request": self.request,
         }
         try:
-            return line_of(row)
+            return line_of(row if _can_be_asked_again(self.request) else row | {"request": None})
         except Exception:  # noqa: BLE001 - keys that are no text, a list in itself, too deep a one, a repr that raises
             return line_of(row | {"request": None})
 
@@ -134,6 +141,21 @@ class DeadLetter:
             row.get("finished_at", 0.0),
             row.get("request"),
         )
+
+
+def _can_be_asked_again(request: Any) -> bool:
+    """Whether JSON holds what *request* asks: in place of an object its `repr` would be asked, and paid for."""
+    if isinstance(request, Mapping):
+        return all(_is_plain(request[name]) for name in (*ASKS, "body") if name in request)
+    return _is_plain(request)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, _PLAIN)
 
 
 def read_dead_letters(path: Path) -> Iterator[DeadLetter]:

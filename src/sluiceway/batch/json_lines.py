@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -10,15 +11,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_encoded: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode  # made once
+def _in_words_of_json(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_encoded: Final = json.JSONEncoder(  # made once
+    ensure_ascii=False, separators=(",", ":"), default=_in_words_of_json
+).encode
 
 
 def line_of(value: Any) -> bytes:
-    """Return *value* as a line of UTF-8 with its newline; what JSON has no word for, as a date, becomes its `str`."""
+    """Return *value* as a line of UTF-8 with its newline; what JSON has no word for, as a date, becomes its `str`.
+
+    Any mapping is an object.
+    """
     try:
         return (_encoded(value) + "\n").encode()
     except UnicodeEncodeError:  # half a surrogate pair, which a model may well write, is no UTF-8
-        return (json.dumps(value, separators=(",", ":"), default=str) + "\n").encode()
+        return (json.dumps(value, separators=(",", ":"), default=_in_words_of_json) + "\n").encode()
 
 
 def objects_in(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -19,7 +19,8 @@ URLS: Final[dict[str, Endpoint]] = {
     "/v1/responses": "responses",
     "/v1/embeddings": "embeddings",
 }
-_ASKS: Final = ("prompt", "messages", "input")
+ASKS: Final = ("prompt", "messages", "input")
+"""Columns that are asked, the first that is there."""
 _NEEDS: Final = "a row needs a prompt, messages or input"
 
 
@@ -44,7 +45,7 @@ def argument_of(value: Any, template: Template | None) -> Any:
     if isinstance(value, Mapping):
         if _is_batch_request(value):
             return value["body"]
-        name = next((name for name in _ASKS if value.get(name) is not None), None)
+        name = next((name for name in ASKS if value.get(name) is not None), None)
         return value if name is None else value[name]
     return value
 
