@@ -42,3 +42,26 @@ def test_a_killed_run_holds_nobody(tmp_path):
     assert -9 == done.returncode
     with Lock(path):
         pass
+
+
+@pytest.mark.real
+def test_a_killed_run_holds_nobody_though_a_process_of_its_pool_lives_on(tmp_path):
+    """It had inherited the lock: nothing went on, behind a process that was no more, until the pool's were too."""
+    path = tmp_path / "out.lock"
+    script = (
+        "import os, signal, sys; from pathlib import Path; from sluiceway.batch.lock import Lock\n"
+        "lock = Lock(Path(sys.argv[1])); lock.__enter__()\n"
+        "if os.fork() == 0:\n"
+        "    lock.__exit__(None, None, None)\n"
+        "    print(os.path.exists(sys.argv[1]), flush=True); sys.stdin.read(); os._exit(0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert b"True\n" == run.stdout.readline()  # the child lives, and took nothing along
+        assert -9 == run.wait()
+        with Lock(path):
+            pass
+    finally:
+        run.stdin.close()
+        run.stdout.close()

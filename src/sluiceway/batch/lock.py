@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import socket
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from sluiceway.batch.errors import BatchLocked
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+_held: Final[set[Lock]] = set()
+
+
 class Lock:
     """Held from entering to leaving; the death of the process, however it dies, frees it.
 
-    It is the operating system's lock (`flock`) on a file that says who holds it, so nothing is left to clean up. File
-    systems shared between machines keep it if they support it, as NFS does from version 4.
+    Processes that it forked, such as those of a pool, outlive a `kill -9` of it, but hold nothing. It is the operating
+    system's lock (`flock`) on a file that says who holds it, so nothing is left to clean up. File systems shared
+    between machines keep it if they support it, as NFS does from version 4.
 
     Args:
         path: of the lock file; removed at the end.
@@ -51,6 +55,7 @@ class Lock:
                 break
             os.close(fd)  # its holder left, and took the file along, between our two steps
         self._fd = fd
+        _held.add(self)
         with contextlib.suppress(OSError):  # it holds all the same: that it says by whom is a courtesy
             os.ftruncate(fd, 0)
             os.write(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
@@ -59,6 +64,9 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self not in _held:  # a fork, which leaves what its parent has entered
+            return
+        _held.remove(self)
         with contextlib.suppress(OSError):
             self._path.unlink()
         os.close(self._fd)
@@ -68,9 +76,22 @@ class Lock:
             return os.path.samestat(os.fstat(fd), self._path.stat())
         return False
 
+    def _forked(self) -> None:
+        os.close(self._fd)
+
 
 def _holder(fd: int) -> str:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads(os.pread(fd, 1000, 0))
         return f" by process {said['pid']} on {said['host']}"
     return ""
+
+
+def _let_go() -> None:
+    """Close what this process, just forked, has of its parent's locks: they are free when the parent's are closed."""
+    while _held:
+        _held.pop()._forked()  # noqa: SLF001 - our own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
