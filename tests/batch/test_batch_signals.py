@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -59,3 +61,31 @@ async def test_other_threads_hear_none(handlers):
     thread.start()
     await asyncio.to_thread(thread.join)
     assert [signal.SIG_DFL] == found
+
+
+SCRIPT = """
+import asyncio, os, signal
+from sluiceway.batch.signals import Signals
+
+async def main():
+    heard = []
+    with Signals(heard.append):
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(0)
+        os.waitpid(child, 0)
+        await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while signal.SIGTERM not in heard:
+            await asyncio.sleep(0.01)
+    print(*heard)
+
+asyncio.run(main())
+"""
+
+
+def test_the_signal_of_a_forked_process_is_not_ours():
+    """Ctrl-C reaches those of a pool too: each was heard as one more, and the second ends a batch at once."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert (f"{signal.SIGTERM:d}\n", "") == (done.stdout, done.stderr)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _WANTED: Final = (signal.SIGTERM, signal.SIGINT)
+_hearing: Final[set[Signals]] = set()
 
 
 class Signals:
@@ -38,12 +41,29 @@ class Signals:
                 except (NotImplementedError, RuntimeError, ValueError):
                     continue  # a loop without signals
                 self._before[number] = before
+        if self._before:
+            _hearing.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _hearing.discard(self)
         loop = asyncio.get_running_loop()
         for number, before in self._before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, before)
+
+
+def _hear_for_itself() -> None:
+    """Let a process, just forked, tell its parent's loop of no signals: Ctrl-C, which all of them get, was a second.
+
+    Later Pythons than 3.11 do so by themselves.
+    """
+    if _hearing:
+        with contextlib.suppress(ValueError):  # forked from another thread
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_hear_for_itself)
