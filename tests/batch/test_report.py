@@ -280,3 +280,10 @@ def test_without_plotly_the_error_says_what_to_install(paths, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     with pytest.raises(MissingExtra, match=r"pip install 'sluiceway\[report\]'"):
         write_report(paths.results)
+
+
+def test_an_id_that_is_no_utf8_is_shown_as_far_as_it_is(tmp_path):
+    """JSON can hold half of a surrogate pair, and a page cannot."""
+    paths = Paths.of(tmp_path / "a.jsonl")
+    paths.results.write_bytes(ResultRow("half \ud800", 0, "x", finished_at=START, latency_s=1.0).to_line())
+    assert "half ?" in write_report(paths.results).read_text(encoding="utf-8")
