@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import httpx2
 import pytest
+from openai import AsyncOpenAI
 
 from sluiceway import Pipeline, bounded, rate_limited, retry_jitter
-from sluiceway.batch import run
+from sluiceway.batch import read_dead_letters, read_results, run
 from sluiceway.batch.errors import BadRow, BatchError
 from sluiceway.batch.target import Function, Model
 from sluiceway.batch.templates import Template
@@ -185,3 +187,42 @@ def test_a_generator_has_no_single_result():
 
     with pytest.raises(TypeError, match="no single result"):
         Function(stream, None, None)
+
+
+def saying(*responses):
+    """Return openai's client of a provider that says so, the last one again and again."""
+    left = list(responses)
+
+    def respond(_):
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return AsyncOpenAI(
+        api_key="k", max_retries=0, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
+    )
+
+
+async def test_a_page_to_log_in_is_no_answer(tmp_path):
+    """It came with a 200, and a whole batch was answered with it."""
+    client = saying(httpx2.Response(200, text="<html>Log in</html>", headers={"content-type": "text/html"}))
+    outcome = await run("m", ["a"] * 2, tmp_path / "o.jsonl", client=client, pipeline=Pipeline())
+    assert (0, 2) == (outcome.answered, outcome.dead)
+    letter = next(read_dead_letters(outcome.paths.dead))
+    assert "sluiceway.NoAnswer" == letter.error.type
+    assert "is the base URL right?" in letter.error.message
+
+
+async def test_an_error_that_comes_as_an_answer_is_an_error(tmp_path):
+    """Some say 200 and send it as the body; what could be repeated is."""
+    wrong = {"error": {"code": 429, "message": "too fast"}}
+    right = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}}], "model": "m"}
+    client = saying(httpx2.Response(200, json=wrong), httpx2.Response(200, json=right))
+    outcome = await run("m", ["a"], tmp_path / "o.jsonl", client=client, pipeline=Pipeline())
+    assert ["yes"] == [row.output for row in read_results(outcome.paths.results)]
+
+    client = saying(httpx2.Response(200, json={"error": {"code": 400, "message": "no such tool"}}))
+    outcome = await run("m", ["a"], tmp_path / "p.jsonl", client=client, pipeline=Pipeline())
+    letter = next(read_dead_letters(outcome.paths.dead))
+    assert (400, "the provider sent an answer without choices: no such tool") == (
+        letter.error.status,
+        letter.error.message,
+    )

@@ -2,7 +2,7 @@
 
 from sluiceway.batch.batch_api import PartLimits, run_over_batch_api
 from sluiceway.batch.dead_letters import DeadLetter, Failure, read_dead_letters
-from sluiceway.batch.errors import BadRow, BatchError, BatchLocked, BatchMismatch
+from sluiceway.batch.errors import BadRow, BatchError, BatchLocked, BatchMismatch, NoAnswer
 from sluiceway.batch.outcome import BatchRun
 from sluiceway.batch.paths import Paths
 from sluiceway.batch.progress import Progress
@@ -18,6 +18,7 @@ __all__ = [
     "BatchRun",
     "DeadLetter",
     "Failure",
+    "NoAnswer",
     "PartLimits",
     "Paths",
     "Progress",

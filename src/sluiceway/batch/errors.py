@@ -6,7 +6,8 @@ The tree of these errors::
     |-- BatchError               the batch cannot begin: nothing was asked, nothing was changed
     |   |-- BatchLocked          another run writes these results
     |   `-- BatchMismatch        the results are there, and were made from something else
-    `-- BadRow                   one row of the source is not what it should be: it becomes a dead letter
+    |-- BadRow                   one row of the source is not what it should be: it becomes a dead letter
+    `-- NoAnswer                 a model's provider said that all is well, and sent something else than an answer
 """
 
 from __future__ import annotations
@@ -32,6 +33,18 @@ class BatchMismatch(BatchError):
     def __init__(self, message: str, differences: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.differences = differences
+
+
+class NoAnswer(SluicewayError):
+    """A model's provider said that all is well (200), and sent no answer: a login page, or an error of its own.
+
+    Attributes:
+        status_code: of the error that was sent so, such as 429; None of anything else.
+    """
+
+    def __init__(self, message: str, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
 
 
 class BadRow(SluicewayError):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from sluiceway.batch.errors import BadRow, BatchError
+from sluiceway.batch.errors import BadRow, BatchError, NoAnswer
 from sluiceway.batch.questions import Endpoint, argument_of, question_of
 from sluiceway.batch.usual import usual_pipeline
 from sluiceway.binding import chain_of, layers_of
@@ -37,6 +37,8 @@ _LEAST: Final = 20  # rows that may wait beside those in flight, so that a place
 
 OF_ANSWERS: Final = ("max_tokens", "temperature")
 """Parameters that only requests for words take."""
+
+_CONTENTS: Final[dict[Endpoint, str]] = {"chat": "choices", "responses": "output", "embeddings": "data"}
 
 ATTEMPTS: Final = 5
 """Attempts of a row, where its pipeline does not say."""
@@ -196,6 +198,9 @@ class Model(Target):
         if client is not None:
             require_async_client(client)
         self._owns = client is None
+        self._from_openai = client is None or any(
+            kind.__module__.startswith("openai.") for kind in type(client).__mro__
+        )
         self._client = our_client(base_url, api_key) if client is None else client
         around = usual_pipeline() if pipeline is None else pipeline
         self._create = {name: around(create) for name, create in _creates(self._client).items()}
@@ -217,10 +222,17 @@ class Model(Target):
             body["extra_body"] = {**(also or {}), **{name: body.pop(name) for name in unknown}}
         return question.endpoint, body
 
-    def ask(self, prepared: Any) -> Awaitable[Any]:
-        """Send the request."""
+    async def ask(self, prepared: Any) -> Any:
+        """Send the request.
+
+        Raises:
+            NoAnswer: what came is none.
+            Exception: what the layers and the client raise.
+        """
         endpoint, body = prepared
-        answer: Awaitable[Any] = self._create[endpoint](**body)
+        answer = await self._create[endpoint](**body)
+        if self._from_openai:
+            _require_answer(endpoint, answer)
         return answer
 
     async def close(self) -> None:
@@ -269,6 +281,24 @@ def our_client(base_url: str | None, api_key: str | None) -> Any:
             raise BatchError("there is no API key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys")
         api_key = "none"  # servers of one's own ask for none, and the client insists on some
     return client(base_url=base_url, api_key=api_key)
+
+
+def _require_answer(endpoint: Endpoint, answer: Any) -> None:
+    """Refuse what openai's clients return of a response that is no answer: its text, or an object without contents.
+
+    Raises:
+        NoAnswer: it is that.
+    """
+    if isinstance(answer, str):
+        raise NoAnswer("the provider sent text and no JSON, as of a page to log in: is the base URL right?")
+    name = _CONTENTS[endpoint]
+    if not type(answer).__module__.startswith("openai.") or getattr(answer, name, None) is not None:
+        return
+    told = getattr(answer, "error", None)
+    told = told if isinstance(told, dict) else {}
+    code = told.get("code")
+    message = f"the provider sent an answer without {name}" + (f": {told.get('message')}" if told else "")
+    raise NoAnswer(message, code if isinstance(code, int) else None)
 
 
 def _creates(client: Any) -> dict[str, Any]:
