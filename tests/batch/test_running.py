@@ -452,6 +452,15 @@ async def test_an_answer_that_a_layer_would_not_have_is_none(out, at):
     assert {} == answers(out)
 
 
+async def test_an_outage_behind_an_open_circuit_is_an_alert(out):
+    """Most calls end with its refusal then, and not with the error behind it."""
+    provider = Provider(lambda *_: openai_error(503) if asyncio.get_running_loop().time() < 300 else None)
+    layers = Pipeline(retry_jitter(5, budget=False), bounded(100), circuit_breaker())
+    outcome = await run(provider.ask, prompts(200), out, pipeline=layers)
+    assert 200 == outcome.answered
+    assert outcome.alerts >= 1
+
+
 async def test_a_cancellation_gives_up_what_is_in_flight_and_keeps_what_was_answered(out):
     """It is raised; the files are whole and free."""
     provider = Provider()

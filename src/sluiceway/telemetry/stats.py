@@ -111,7 +111,7 @@ class Stats(Figures):
         throughput: calls that succeeded per second of `elapsed`.
         recent_throughput: the same over the last ten seconds.
         error_rate: the share of the calls that ended in the last minute, without those cancelled, that did not succeed;
-            None if there is none. Of a batch also without the refusals after which its rows wait.
+            None if there is none. Of a batch also without the refusals after which its rows wait (open circuits count).
         possibly_billed: attempts that failed after they were sent, for which the provider may charge: known where a
             limiter settles them.
         cache_hits: calls that a cache answered: they made no attempt and cost nothing.
