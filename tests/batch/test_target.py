@@ -189,6 +189,16 @@ def test_a_generator_has_no_single_result():
         Function(stream, None, None)
 
 
+def test_a_client_of_another_api_is_refused_by_name():
+    """With what to do instead."""
+
+    async def create():
+        """Answer."""
+
+    with pytest.raises(TypeError, match="SimpleNamespace must be an AsyncOpenAI or alike"):
+        Model("m", None, None, client=SimpleNamespace(messages=SimpleNamespace(create=create)))
+
+
 def saying(*responses):
     """Return openai's client of a provider that says so, the last one again and again."""
     left = list(responses)

@@ -157,7 +157,7 @@ class Model(Target):
         endpoint: where prompts go.
 
     Raises:
-        TypeError: *client* is synchronous, or the parameter `extra_body` no mapping.
+        TypeError: *client* is synchronous or another API's, or the parameter `extra_body` no mapping.
         BatchError: there is no API key.
     """
 
@@ -302,7 +302,16 @@ def _require_answer(endpoint: Endpoint, answer: Any) -> None:
 
 
 def _creates(client: Any) -> dict[str, Any]:
-    """Return what can be asked of *client*, by endpoint."""
+    """Return what can be asked of *client*, by endpoint.
+
+    Raises:
+        TypeError: it is another API's than OpenAI's.
+    """
+    if not hasattr(client, "chat"):
+        raise TypeError(
+            f"client={type(client).__name__} must be an AsyncOpenAI or alike, with chat.completions: give an async "
+            "function that asks another API, in place of the model's name"
+        )
     found: dict[str, Any] = {"chat": client.chat.completions.create}
     for name in ("responses", "embeddings"):
         resource = getattr(client, name, None)
