@@ -6,7 +6,7 @@ import pytest
 from opentelemetry import metrics, trace
 
 from reporting import Waits
-from sluiceway import telemetry
+from sluiceway import Session, telemetry
 from sluiceway.layer import Pipeline
 
 
@@ -49,6 +49,17 @@ async def test_spans_can_be_switched_off(spans):
     telemetry.configure(tracer_provider=spans.provider, spans=False)
     await Pipeline(Waits(1.0), name="ask")(answer)()
     assert spans.all == []
+
+
+@pytest.mark.parametrize("relation", ["children", "links"])
+async def test_what_spans_hang_on_goes_on_without_them(spans, relation):
+    """A session that would have a span opens all the same, and calls that would be linked are counted."""
+    telemetry.configure(tracer_provider=spans.provider, spans=False)
+    async with Session(span=relation) as session:
+        with telemetry.linked(spans.tracer.start_span("batch")):
+            await Pipeline(Waits(1.0), name="ask")(answer)()
+    assert spans.all == []
+    assert session.stats.succeeded == 1
 
 
 async def test_metrics_can_be_switched_off(monkeypatch):

@@ -54,7 +54,7 @@ _INTERNAL: Final = SpanKind.INTERNAL
 _NAMES: Final = tuple(f"attempt {number}" for number in range(10))
 
 
-def _no_span(*_: Any) -> Span:
+def _no_span(*_: Any, **__: Any) -> Span:
     return trace.INVALID_SPAN
 
 
