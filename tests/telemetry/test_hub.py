@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from dataclasses import dataclass
 
 import pytest
 
@@ -107,6 +108,30 @@ async def test_an_attached_scope_hears_the_calls_through_its_layer_only():
     await Pipeline(Looks(), layer)(answer)()
     await Passing()(answer)()
     assert scope.kinds == WHOLE
+
+
+@dataclass
+class Tagged(Layer):
+    """A layer of somebody's own: a dataclass, so that it is equal to others and has no hash."""
+
+    tag: str
+
+    async def handle(self, call, proceed):
+        return await proceed(call)
+
+
+async def test_layers_are_known_by_themselves():
+    """One that is equal to others and has no hash can be attached to, alone, and its calls heard process-wide."""
+    one, other = Tagged("a"), Tagged("a")
+    attached, everywhere = Hears(), Hears()
+    telemetry.attached[one] = (attached,)
+    telemetry.process_scopes.append(everywhere)
+    await other(answer)()
+    assert (attached.kinds, everywhere.kinds) == ([], WHOLE)
+    await one(answer)()
+    assert (attached.kinds, everywhere.kinds) == (WHOLE, WHOLE * 2)
+    del telemetry.attached[one]
+    assert one not in telemetry.attached
 
 
 async def test_a_process_scope_hears_every_call():

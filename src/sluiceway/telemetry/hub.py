@@ -20,6 +20,7 @@ from opentelemetry.trace import INVALID_SPAN
 from sluiceway.functions import require_plain
 
 from . import logs, metrics
+from .by_identity import ByIdentity
 from .linking import call_span
 from .logs import WARNINGS, standard_log, told
 from .metrics import enabled as metered
@@ -80,7 +81,7 @@ scopes: Final[ContextVar[tuple[Scope, ...]]] = ContextVar("sluiceway_scopes", de
 process_scopes: Final[list[Scope]] = []
 """Sessions that hear every call of the process."""
 
-attached: Final[dict[object, tuple[Scope, ...]]] = {}
+attached: Final[ByIdentity[tuple[Scope, ...]]] = ByIdentity()
 """Sessions that hear every call through a layer object, by that object."""
 
 _listeners: Final[list[Sink]] = []
@@ -290,7 +291,7 @@ def unlisten(sink: Sink) -> None:
 def _everybody(around: tuple[Scope, ...], layers: tuple[Any, ...]) -> tuple[Scope, ...]:
     """Return the scopes *around*, those attached to one of *layers*, and the process's; each once, in this order."""
     found = list(around)
-    for layer in layers:
+    for layer in layers if attached else ():
         found += attached.get(layer, ())
     found += process_scopes
     return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
