@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from dataclasses import dataclass
 
 import pytest
 
 from reporting import Refuses, Retries
-from sluiceway import telemetry
+from sluiceway import Session, telemetry
 from sluiceway.errors import CircuitOpen, SessionClosed
 from sluiceway.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, CircuitChanged
 from sluiceway.layer import Layer, Pipeline
@@ -167,6 +168,31 @@ async def test_sessions_are_looked_up_when_a_call_starts():
     await Passing()(answer)()
     await task
     assert scope.kinds == WHOLE
+
+
+async def test_sessions_of_two_threads_at_once_count_their_own():
+    """Between any two steps of finding out who counts a call, another thread may do the same for another session."""
+
+    async def elsewhere():
+        async with Session("elsewhere") as session:
+            await Passing()(answer)()
+            return session.stats.calls
+
+    class Interrupted(Session):
+        def __getattribute__(self, name):
+            if name == "id" and super().__getattribute__("counter") is not None and not meanwhile:
+                meanwhile.append(None)
+                thread = threading.Thread(target=lambda: meanwhile.append(asyncio.run(elsewhere())))
+                thread.start()
+                thread.join(10)
+            return super().__getattribute__(name)
+
+    meanwhile = []
+    async with Interrupted() as session:
+        await Passing()(answer)()
+        await Passing()(answer)()
+        assert meanwhile == [None, 1]
+        assert (session.stats.calls, session.stats.in_flight) == (2, 0)
 
 
 async def test_a_generator_belongs_to_the_scopes_around_its_creation():

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from functools import partial
 from logging import INFO
 from sys import modules
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from opentelemetry import trace as trace_api
 from opentelemetry.metrics import _internal as metrics_api
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from .observation import Observation
     from .spans import Tracing
+
+    Count: TypeAlias = Callable[[Call, float, BaseException | None], None]
 
 
 class Counter(Protocol):
@@ -128,29 +130,26 @@ def warnings_only(event: Event) -> None:
 class _Sole:
     """What a call is given that one session hears and nobody else, kept from the last such call: that is the usual."""
 
-    __slots__ = ("_count", "_counter", "_hear", "_hearing")
+    __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._counter: Counter | None = None
-        self._count: Callable[[Call, float, BaseException | None], None] | None = None
-        self._hear: Sink = warnings_only
-        self._hearing = Hearing([], INVALID_SPAN, None, told=False)
+        nobody = Hearing([], INVALID_SPAN, None, told=False)
+        self._kept: tuple[Sink, Counter | None, Count | None, Hearing] = (warnings_only, None, None, nobody)
 
     def listen(self, run: Run, scope: Scope) -> None:
         """Let *scope* alone hear the call; what it hears with may have become another since the last one."""
         hear = scope.hear
-        if hear is not self._hear:
-            self._hear = hear
-            self._counter = counter = getattr(scope, "counter", None)
-            self._count = None if counter is None else counter.count
-            self._hearing = Hearing([hear], INVALID_SPAN, getattr(scope, "id", None), told=False)
-        run.facts = self._hearing  # which is where its sink finds them
-        counter = self._counter
+        kept = self._kept  # all of it at once: event loops of other threads have sessions of their own
+        if hear is not kept[0]:
+            counter: Counter | None = getattr(scope, "counter", None)
+            hearing = Hearing([hear], INVALID_SPAN, getattr(scope, "id", None), told=False)
+            self._kept = kept = (hear, counter, None if counter is None else counter.count, hearing)
+        _, counter, count, run.facts = kept  # facts are where its sink finds them
         if counter is None:
             run.listening = True
         else:
             counter.in_flight += 1
-            run.counted = self._count
+            run.counted = count
 
 
 def _guarded(sink: Sink) -> Sink:
