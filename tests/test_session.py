@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -420,6 +421,36 @@ async def test_drain_gives_up_at_its_limit():
         assert 5.0 == asyncio.get_running_loop().time()
         await task
         assert 1 == session.stats.succeeded
+
+
+@pytest.mark.real
+async def test_drain_hears_of_the_end_of_a_call_in_another_thread():
+    """A session of the whole process waits for those too, and its event loop is woken as another thread has to."""
+    loop = asyncio.get_running_loop()
+    begun, go_on = threading.Event(), threading.Event()
+    callers, call_soon = set(), loop.call_soon
+
+    def watched(*args, **kwargs):
+        callers.add(threading.current_thread())
+        return call_soon(*args, **kwargs)
+
+    loop.call_soon = watched  # which leaves the loop asleep, if it is called by another thread
+
+    @Passing()
+    async def slow():
+        begun.set()
+        await asyncio.to_thread(go_on.wait, 10)
+
+    async with Session(scope="process") as session:
+        thread = threading.Thread(target=lambda: asyncio.run(slow()))
+        thread.start()
+        assert await asyncio.to_thread(begun.wait, 10)
+        draining = asyncio.create_task(session.drain("10s"))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.to_thread(thread.join)
+        assert await draining
+    assert {threading.current_thread()} == callers
 
 
 async def test_drain_waits_for_nobody_if_nobody_is_there():

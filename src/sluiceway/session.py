@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -332,9 +333,22 @@ class Session(ManyItems):
 
     def _idle(self) -> None:
         """Something is over; if all is, whoever drains goes on."""
+        loop = self._loop
         busy = self._statistics is not None and self._statistics.in_flight
-        if not busy and not any(gathering.running for gathering in self._gatherings):
+        if loop is None or busy or any(gathering.running for gathering in self._gatherings):
+            return
+        if _runs_here(loop):
             self._quiet.set()
+        else:  # the last call was one of another thread's, which a session of the whole process hears
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody drains
+                loop.call_soon_threadsafe(self._quiet.set)
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _pass_over(event: Event) -> None:
