@@ -72,3 +72,23 @@ def test_memory_is_bounded_whatever_comes():
     assert len(bins) < 1500
     assert 40_000 == zeros + bins.total()
     assert longest > LARGEST
+
+
+def test_what_another_thread_adds_meanwhile_is_counted():
+    """Event loops of several threads share a process-wide session's sketches: each duration counts once, as itself."""
+    sketch = Sketch()
+
+    class Interrupted(float):
+        def __gt__(self, other):
+            if other == SMALLEST and not meanwhile:
+                meanwhile.append(None)
+                sketch.add(100.0)
+                sketch.fold()
+            return float(self) > other
+
+    meanwhile = []
+    sketch.add(Interrupted(1.0))
+    found = summarize([sketch])
+    assert meanwhile
+    assert (found.count, found.mean, found.max) == (2, 50.5, 100.0)
+    assert found.p50 == pytest.approx(1.0, rel=ACCURACY)

@@ -72,11 +72,12 @@ class Sketch:
 
     def fold(self) -> None:
         """Count the bins of what is new."""
-        new = self.new
+        new, self.new = self.new, []  # event loops of other threads may add meanwhile
         if not new:
             return
-        self._sum += math.fsum(new)
-        self._longest = max(self._longest, *new)
+        total, longest = math.fsum(new), max(new)
+        self._sum += total
+        self._longest = max(self._longest, longest)
         log, ceil, per_log = math.log, math.ceil, _PER_LOG
         keys = [ceil(log(value) * per_log) for value in new if SMALLEST < value < LARGEST]
         self._bins.update(keys)
@@ -85,7 +86,6 @@ class Sketch:
             self._zeros += len(new) - len(keys) - huge
             if huge:
                 self._bins[ceil(log(LARGEST) * per_log)] += huge
-        new.clear()
 
     def read(self) -> tuple[Counter[int], int, float, float]:
         """Return the count by bin, the number of zeros, the sum and the longest."""
