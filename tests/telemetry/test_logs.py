@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from reporting import Notes, Refuses, Retries, Waits
-from sluiceway import telemetry
+from sluiceway import observed, telemetry
 from sluiceway.errors import CircuitOpen
 from sluiceway.events import CircuitChanged, ErrorRateHigh
 from sluiceway.layer import Pipeline
@@ -110,6 +110,54 @@ async def test_a_configuration_that_changes_is_followed(structured):
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     await ask()
     assert [event for level, event in levels(structured) if level == "info"] == ["call ok"]
+
+
+STANDARD = structlog.stdlib.LoggerFactory()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"wrapper_class": structlog.BoundLogger},
+        {"wrapper_class": structlog.BoundLogger, "logger_factory": STANDARD},
+        {"wrapper_class": structlog.stdlib.AsyncBoundLogger, "logger_factory": STANDARD},
+        {"wrapper_class": structlog.stdlib.BoundLogger, "logger_factory": STANDARD},
+        {"wrapper_class": structlog.make_filtering_bound_logger(logging.INFO)},
+    ],
+    ids=["generic", "generic over standard", "async", "standard", "filtering"],
+)
+@pytest.mark.parametrize("own", [False, True], ids=["configured", "a logger of one's own"])
+async def test_every_kind_of_structlogs_loggers_gets_the_lines(settings, own, caplog, complaints):
+    """Those that answer to every name, and those whose methods are coroutines, write too; what broke is told there."""
+    caplog.set_level(logging.INFO)
+    processors = [structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()]
+    structlog.configure(processors=processors, **settings)
+
+    def sink(event):
+        raise ValueError("broken")
+
+    with capture_logs() as lines:
+        layer = observed(logger=structlog.get_logger()) if own else Passing()
+        telemetry.listen(sink)
+        await Pipeline(layer, name="ask")(failing())()
+    told = [line for line in levels(lines) if line[0] != "debug"]
+    assert told[-1] == ("info", "call ok")
+    (broke,) = [line for line in lines if "sink raised and was passed over" in line["event"]]
+    assert (broke["log_level"], "ValueError: broken" in broke["traceback"]) == ("error", True)
+    assert caplog.messages == []
+    assert complaints == []
+
+
+async def test_what_broke_is_told_by_standard_logging_where_it_is_structlog(caplog):
+    """A processor that raises loses its lines, and nothing else."""
+
+    def processor(logger, method, line):
+        raise ValueError("a broken processor")
+
+    structlog.configure(processors=[processor])
+    assert await Pipeline(Passing(), name="ask")(failing())()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "raised and was passed over" in caplog.text
 
 
 async def test_structlog_is_never_configured_by_us():

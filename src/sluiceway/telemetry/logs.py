@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from logging import DEBUG, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -66,7 +67,7 @@ class Logging:
         structlog = sys.modules["structlog"]
         config = list(structlog.get_config().values())
         if config != self._config:
-            self._bound = structlog.get_logger("sluiceway").bind()
+            self._bound = _at_once(structlog.get_logger("sluiceway").bind())
             self._config = config
         return self._bound
 
@@ -104,9 +105,22 @@ def enabled(level: int) -> bool:
         return False
     if not _structured():
         return standard_log.isEnabledFor(level)
-    bound = log.bound()
-    asked = getattr(bound, "is_enabled_for", None) or getattr(bound, "isEnabledFor", None)
+    asked = _question(log.bound())
     return True if asked is None else bool(asked(level))
+
+
+def _question(logger: Any) -> Any:
+    """Return what tells whether *logger* would write lines of a level; None if there is no asking.
+
+    Asked of its class, since structlog's generic logger answers to every name: it passes the question on as a line.
+    """
+    kind = type(logger)
+    return next((getattr(logger, name) for name in ("is_enabled_for", "isEnabledFor") if hasattr(kind, name)), None)
+
+
+def _at_once(logger: Any) -> Any:
+    """Return *logger*, or if its methods are coroutines (structlog's `AsyncBoundLogger`) the one that it stands on."""
+    return logger.sync_bl if hasattr(type(logger), "sync_bl") else logger
 
 
 def hear(event: Event) -> None:
@@ -151,7 +165,7 @@ class OwnLog:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
         self._standard = isinstance(logger, (logging.Logger, logging.LoggerAdapter))
-        self._asked = getattr(logger, "is_enabled_for", None) or getattr(logger, "isEnabledFor", None)
+        self._asked = _question(_at_once(logger))
 
     def hear(self, event: Event) -> None:
         """Write the line that *event* is worth, if any."""
@@ -165,15 +179,26 @@ class OwnLog:
         if self._standard:
             _standard(self._logger, level, text, said)
         else:
-            getattr(self._logger, logging.getLevelName(level).lower())(text, **said)
+            lazy = type(self._logger).__name__ == "BoundLoggerLazyProxy"
+            logger = _at_once(self._logger.bind() if lazy else self._logger)
+            getattr(logger, logging.getLevelName(level).lower())(text, **said)
 
 
 def broken(sink: Any, error: Exception) -> None:
     """Tell once that *sink* raised *error*, which is as far as the error gets."""
     owner = getattr(sink, "__self__", None)
     name = getattr(sink, "__qualname__", type(sink).__qualname__)
-    if log.once(f"{name} {id(owner) if owner is not None else id(sink)}"):
-        standard_log.error("%s raised and was passed over (told once)", name, exc_info=error)
+    if not log.once(f"{name} {id(owner) if owner is not None else id(sink)}"):
+        return
+    text = f"{name} raised and was passed over (told once)"
+    try:
+        if _structured():
+            # Not as `exc_info`: its console shows the variables of each frame, and a sink's may be prompts.
+            log.bound().error(text, traceback="".join(traceback.format_exception(error)))
+            return
+    except Exception:  # noqa: BLE001, S110 - then that is what is broken
+        pass
+    standard_log.error(text, exc_info=error)
 
 
 def _short(value: Any) -> str:
