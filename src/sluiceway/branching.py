@@ -60,6 +60,7 @@ class BranchRun(Run):
     alone = False
     left = False
     began: Callable[[Attempt], None] | None = None
+    _inner: list[BranchRun] | None = None
     _own_watches: list[Watch] | None = None
     _own_base = 0
     _own_waits: dict[str, float] | None = None
@@ -86,6 +87,14 @@ class BranchRun(Run):
             self.deadline = outer.deadline
         if outer.facts is not None:
             self.facts = outer.facts
+        if isinstance(outer, BranchRun):
+            outer.has_inside(self)
+
+    def has_inside(self, inner: BranchRun) -> None:
+        """Take note of a branch of this one."""
+        if self._inner is None:
+            self._inner = []
+        self._inner.append(inner)
 
     def sink(self, event: Event) -> None:
         """Tell *event* to whoever hears the whole call; not that a branch which does not wait found no room."""
@@ -116,15 +125,23 @@ class BranchRun(Run):
         Whoever would have counted it from that record is told by events instead.
         """
         outer: Run | None = self.outer
-        if not self.outer.listening and self.outer.counted is not None:
-            self.listening = True
         self.left = True
         under_way = [attempt for attempt in self.attempts if attempt.ended_at is None]
+        counted = False
         while outer is not None:
+            counted = counted or outer.counted is not None
             for attempt in under_way:
                 if attempt in outer.attempts:
                     outer.attempts.remove(attempt)
             outer = outer.outer
+        if counted:
+            self.begin_to_listen()
+
+    def begin_to_listen(self) -> None:
+        """Tell all of its events from now on, and all of those inside."""
+        self.listening = True
+        for inner in self._inner or ():
+            inner.begin_to_listen()
 
     @property
     def task(self) -> asyncio.Task[Any] | None:

@@ -18,13 +18,14 @@ from sluiceway import (
     TimedOut,
     bounded,
     coalesced,
+    hedged,
     hints,
     retry_jitter,
     timed,
 )
 from sluiceway.events import AttemptFinished, AttemptStarted, Coalesced, Phase
 from sluiceway.layers.coalesced import CoalescedSnapshot
-from sluiceway.testing import ScriptedProvider, completion, stream
+from sluiceway.testing import ScriptedProvider, after, completion, stream
 from sluiceway.testing.virtual_time import VirtualTimeLoop
 from spies import Spy
 from stepping import cancel_at_every_step
@@ -557,6 +558,27 @@ async def test_a_session_counts_the_attempt_and_its_tokens_once(leaves):
     assert (2, 1, 1, 7, 5) == (
         stats.calls, stats.attempts, stats.coalesced, stats.tokens.input, stats.tokens.output
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [(coalesced(), hedged(5)), (hedged(5), coalesced()), (hedged(5), coalesced(), hedged(5))],
+    ids=["around a hedge", "inside of one", "between two"],
+)
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_a_session_counts_what_branches_do_after_their_caller_left(layers, slowly):
+    """Whichever of them made the attempt, and whether it was under way already."""
+    ask = ScriptedProvider(*[after(7 if slowly else 1, completion("hi", prompt_tokens=7)) for _ in range(9)])
+    f = Pipeline(*layers)(ask)
+    async with Session() as session:
+        first, second = create_task(f()), create_task(f())
+        await sleep(0.5)
+        first.cancel()
+        await gather(first, second, return_exceptions=True)
+        await sleep(20)
+    stats = session.stats
+    assert (2, 1, 1, 0) == (stats.calls, stats.succeeded, stats.cancelled, stats.in_flight)
+    assert (len(ask.calls), 7) == (stats.attempts, stats.tokens.input)
 
 
 async def test_its_snapshot_and_repr_say_what_is_under_way():
