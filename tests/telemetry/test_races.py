@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sluiceway import Pipeline, Session, bounded, hedged
+from sluiceway import Pipeline, Session, bounded, coalesced, fallback, hedged, timed
 from sluiceway.telemetry import conventions as names
 from sluiceway.testing import ScriptedProvider, after, completion, stream
 
@@ -68,3 +68,17 @@ async def test_tokens_of_a_loser_that_answered_all_the_same_are_wasted():
         await hedged(1.0)(ask)()
     stats = session.stats
     assert (2, 1, 15, 12) == (stats.attempts, stats.wasted_attempts, stats.tokens.total, stats.wasted.total)
+
+
+async def test_what_outlives_its_call_leaves_the_calls_span_alone(spans, caplog):
+    """Others go on with a flight whose first caller left, and what happens to it then is no part of that span."""
+    ask = ScriptedProvider(after(1, ConnectionError()))
+    other = ScriptedProvider(after(10, "slow"), after(0.5, "fast"))
+    layers = (coalesced(), fallback(hedged(1.0)(other)), timed("60s"))
+    shared = Pipeline(*layers, name="shared")(ask)
+    first, second = asyncio.create_task(shared()), asyncio.create_task(shared())
+    await asyncio.sleep(0.5)
+    first.cancel()
+    assert "fast" == await second
+    assert 2 == spans.names().count("call shared")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []

@@ -276,14 +276,17 @@ class CallTrace:
         return self._context
 
     def moment(self, event: Event) -> None:
-        """Note on the call's span what happened at one moment."""
+        """Note on the call's span what happened at one moment; what others go on with may outlive it."""
+        if not self.span.is_recording():
+            return
         name, said = attributes.moment(event)
         self.span.add_event(name, said, self._anchor + int(event.at * 1e9))
 
     def fell_back(self, event: events.FellBack) -> None:
         """Note it as a moment, and who is asked now as an attribute of the call, by which it can be found."""
         self.moment(event)
-        self.span.set_attributes({FALLBACK_FROM: event.failed, FALLBACK_TO: event.to})
+        if self.span.is_recording():
+            self.span.set_attributes({FALLBACK_FROM: event.failed, FALLBACK_TO: event.to})
 
     def coalesced(self, event: events.Coalesced) -> None:
         """Link the call to the one whose answer it took: the attempt is in that trace."""
