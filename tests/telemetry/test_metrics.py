@@ -122,6 +122,17 @@ async def test_tokens_and_cost_stand_by_type_and_model(collected):
     assert collected.points("cost") == [(model, 0.25)]
 
 
+async def test_a_model_of_a_name_of_ones_own_costs_what_the_answering_one_does(collected, monkeypatch):
+    """As in a session's statistics: a deployment's name is in no list, and the response names the model."""
+    monkeypatch.setattr(metrics, "_price", lambda model, usage: {"gpt-4o-mini": 0.5}.get(model))
+
+    async def deployed(*, model):
+        return await answer()
+
+    await Pipeline(Passing(), name="ask")(deployed)(model="our-deployment")
+    assert collected.points("cost") == [({"name": "ask", "model": "our-deployment"}, 0.5)]
+
+
 async def test_tokens_of_nested_calls_are_counted_once(collected):
     """The outer attempt passes the answer on; the tokens belong to the inner call."""
     inner = Pipeline(Passing(), name="inner")(answer)

@@ -24,7 +24,7 @@ from . import conventions as names
 from .conventions import type_name
 from .instruments import Instruments
 from .kinds import model_of
-from .pricing import Pricing, load_soon
+from .pricing import Pricing, cost_of, load_soon
 from .recording import Labels
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
 
-    from sluiceway.call import Call
+    from sluiceway.call import Attempt, Call
     from sluiceway.events import Event, Sink
     from sluiceway.providers.usage import Usage
 
@@ -159,10 +159,10 @@ def _attempt_finished(to: Instruments, event: events.AttemptFinished) -> None:
         ),
     )  # fmt: skip
     if attempt.usage is not None and not attempt.contained:
-        _tokens(to, name, model, attempt.usage)
+        _tokens(to, name, model, attempt, attempt.usage)
 
 
-def _tokens(to: Instruments, name: str, model: str | None, usage: Usage) -> None:
+def _tokens(to: Instruments, name: str, model: str | None, attempt: Attempt, usage: Usage) -> None:
     counts = (
         ("input", usage.input_tokens),
         ("output", usage.output_tokens),
@@ -174,7 +174,7 @@ def _tokens(to: Instruments, name: str, model: str | None, usage: Usage) -> None
             to.tokens.record(
                 count, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model, names.KIND_OF_TOKEN, kind)
             )
-    cost = _price(model, usage)
+    cost = cost_of(attempt, model, usage, _price)
     if cost is not None:
         to.cost.record(cost, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model))
 

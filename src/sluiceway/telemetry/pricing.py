@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 from sluiceway.providers.prices import PriceTable, load, price
 
+from .kinds import answering_model
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluiceway.call import Attempt
     from sluiceway.providers.usage import Usage
 
 
@@ -38,6 +43,18 @@ class Pricing:
     def __call__(self, model: str | None, usage: Usage) -> float | None:
         """Return the USD that *usage* of *model* costs; None if nobody knows."""
         return None if model is None else price(usage, model, None, self._table)
+
+
+def cost_of(
+    attempt: Attempt, model: str | None, usage: Usage, price: Callable[[str | None, Usage], float | None]
+) -> float | None:
+    """Price by the *model* asked for, or if that is a name of the user's own, by the one that answered *attempt*."""
+    cost = price(model, usage)
+    if cost is None:
+        answered = answering_model(attempt)
+        if answered is not None and answered != model:
+            return price(answered, usage)
+    return cost
 
 
 def load_soon() -> None:

@@ -24,8 +24,9 @@ from sluiceway.events import (
 )
 from sluiceway.running import outcome_of
 
-from .kinds import answering_model, kind_of, model_of
+from .kinds import kind_of, model_of
 from .last_minute import LastMinute
+from .pricing import cost_of
 from .sketch import BATCH
 from .stats import OTHER, Figures, Stats, Tokens, Waits
 from .tally import MOST, Price, Tallies, Tally, figures
@@ -227,7 +228,8 @@ class Statistics:
             model = model_of(call, attempt)
             tally = self._models.by_name[model]
             if not attempt.contained:
-                tally.end_attempt(attempt, usage, None if usage is None else self._cost(model, usage, attempt))
+                cost = None if usage is None else cost_of(attempt, model, usage, self._price)
+                tally.end_attempt(attempt, usage, cost)
         self.in_flight -= 1
         self.last_at = at
         minute = self.last_minute
@@ -265,22 +267,13 @@ class Statistics:
         tally = self._models.of(model)
         self._latest = (attempt, tally)
         usage = attempt.usage
-        cost = None if usage is None else self._cost(model, usage, attempt)
+        cost = None if usage is None else cost_of(attempt, model, usage, self._price)
         tally.end_attempt(attempt, usage, cost)
         tenant = call.hints.tenant
         if tenant is not None:
             self._tenants.of(tenant).end_attempt(attempt, usage, cost)
         if attempt.outcome != "ok":
             self._attempt_failed(call.run, attempt, model)
-
-    def _cost(self, model: str | None, usage: Usage, attempt: Attempt) -> float | None:
-        """Price by the model asked for, or if that is a name of the user's own, by the one that answered."""
-        cost = self._price(model, usage)
-        if cost is None:
-            answered = answering_model(attempt)
-            if answered is not None and answered != model:
-                return self._price(answered, usage)
-        return cost
 
     def _attempt_failed(self, run: Run, attempt: Attempt, model: str | None) -> None:
         if model is None:
