@@ -36,7 +36,11 @@ class Rejected(SluicewayError):
     Attributes:
         retry_after: seconds after which trying again makes sense; None if unknown or never.
         layer: the name of the layer that refused.
+        whose: the key whose limit it was, as the message quotes it; empty without one. It may be somebody's API key,
+            so that telemetry leaves it out.
     """
+
+    whose = ""
 
     def __init__(self, message: str, *, layer: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -15,6 +15,7 @@ from sluiceway import (
     Pipeline,
     Session,
     bounded,
+    budgeted,
     cached,
     circuit_breaker,
     coalesced,
@@ -48,6 +49,11 @@ async def ask(prompt, *, api_key=KEY, model="gpt-4o-mini", stream=False, weather
     return completion(ANSWER)
 
 
+async def broken(prompt, **options):
+    """Fail."""
+    raise openai_error(500, prompt)
+
+
 async def tell(prompt, *, api_key=KEY):
     """Tell it as a stream."""
     for chunk in chunks(f"{ANSWER} {ANSWER} {ANSWER}"):
@@ -66,6 +72,13 @@ def pipelines():
         timed("1s"),
         name="plain",
     )(ask)
+    for refusing in (
+        bounded(1, max_wait=0, by=lambda call: call.kwargs["api_key"]),
+        rate_limited(rpm=1, max_wait=0, by=lambda call: call.kwargs["api_key"]),
+        budgeted(tokens=30, count=lambda call: 20, per=lambda call: call.kwargs["api_key"]),
+    ):
+        yield Pipeline(refusing, name="refusing")(ask)
+    yield Pipeline(circuit_breaker(min_calls=1, by=lambda call: call.kwargs["api_key"]), name="breaking")(broken)
     yield Pipeline(cached(), coalesced(key=lambda call: call.args[0]), hedged("100ms"), name="shared")(ask)
     yield Pipeline(fallback(ask, on=Exception), name="falling")(ask)
     yield Pipeline(
@@ -86,6 +99,7 @@ async def everything():
             prompts = [f"{PROMPT} {number}" for number in (1, 1, 2, 3, 4, 5)]
             calls = [layered(each, api_key=KEY, weather=weather, extra=ARGUMENT) for each in prompts]
             await asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.gather(layered(PROMPT, api_key=KEY, weather=weather), return_exceptions=True)
             shown += [repr(layered), str(describe(layered))]  # a snapshot shows whose limit is which: it is for that
         async for _ in Pipeline(timed(9, idle=5), bounded(1), name="told")(tell)(PROMPT, api_key=KEY):
             pass
@@ -132,3 +146,15 @@ async def test_a_mark_that_is_asked_for_is_there(make_spans):
     telemetry.configure(tracer_provider=spans.provider, capture_content=True)
     await everything()
     assert MARK in "".join(span.to_json() for span in spans.all)
+
+
+async def test_a_refusal_says_why_and_not_for_whom(make_spans):
+    """Its error names the key, for who made the call; its span tells the rest."""
+    spans = make_spans()
+    telemetry.configure(tracer_provider=spans.provider)
+    layer = bounded(1, max_wait=0, by=lambda call: KEY)
+    tasks = [asyncio.ensure_future(layer(ask)(PROMPT)) for _ in range(2)]
+    _, refusal = await asyncio.gather(*tasks, return_exceptions=True)
+    assert f"for '{KEY}'" in str(refusal)
+    (told,) = [event for span in spans.all for event in span.events]
+    assert told.attributes["exception.message"] == str(refusal).replace(f" for '{KEY}'", "")

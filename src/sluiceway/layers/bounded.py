@@ -203,6 +203,8 @@ class bounded(Layer):
     def _refused(self, call: Call, state: _State, kind: type[Rejected], why: str) -> Rejected:
         where = "" if state.key is None else f" for {state.key!r}"
         error = kind(f"{self.name}({self._limit}){where}: {why}", layer=self.name)
+        if state.key is not None:
+            error.whose = repr(state.key)
         now = call.run.time()
         call.report(CallRejected(now, call, self.name, error))
         return error

@@ -281,6 +281,8 @@ class budgeted(Layer):
             spent=spent,
             reserved=reserved,
         )
+        if state.key is not None:
+            error.whose = repr(state.key)
         call.report(CallRejected(call.run.time(), call, self.name, error))
         return error
 

@@ -190,6 +190,8 @@ class circuit_breaker(Layer):
         where = "" if state.key is None else f" for {state.key!r}"
         again = "until reset()" if refusal.retry_after is None else f"try again in {refusal.retry_after:.3g} s"
         error = CircuitOpen(f"{self.name}{where} is {state}: {again}", layer=self.name, retry_after=refusal.retry_after)
+        if state.key is not None:
+            error.whose = repr(state.key)
         if call.run.listening:
             self._report(call, state, error)
         call.report(CallRejected(call.run.time(), call, self.name, error))

@@ -72,6 +72,8 @@ class Refusals:
         error = kind(
             f"{self._layer}({limits}){where}: {why}", layer=self._layer, retry_after=state.limiter.wait(costs, now)
         )
+        if state.key is not None:
+            error.whose = repr(state.key)
         if call is not None:
             call.report(CallRejected(now, call, self._layer, error))
         return error

@@ -17,7 +17,7 @@ from opentelemetry.context import attach
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from sluiceway import events
-from sluiceway.errors import SluicewayError
+from sluiceway.errors import Rejected, SluicewayError
 
 from . import attributes
 from .conventions import (
@@ -311,12 +311,18 @@ class CallTrace:
         if content:
             said[EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
         if content or isinstance(error, SluicewayError):
-            said[EXCEPTION_MESSAGE] = str(error)
+            said[EXCEPTION_MESSAGE] = str(error) if content else _without_key(error)
         span.add_event(EXCEPTION, said, at)
 
 
 def _attempt_name(number: int) -> str:
     return _NAMES[number] if number < len(_NAMES) else f"attempt {number}"
+
+
+def _without_key(error: BaseException) -> str:
+    """Return the message of *error*, one of ours, without the key whose limit refused the call."""
+    whose = error.whose if isinstance(error, Rejected) else ""
+    return str(error).replace(f" for {whose}", "") if whose else str(error)
 
 
 def _nothing(_trace: CallTrace, _event: Event) -> None:
