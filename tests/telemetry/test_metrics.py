@@ -133,6 +133,22 @@ async def test_a_model_of_a_name_of_ones_own_costs_what_the_answering_one_does(c
     assert collected.points("cost") == [({"name": "ask", "model": "our-deployment"}, 0.5)]
 
 
+async def test_models_are_bounded_and_always_to_be_written(collected):
+    """Callers may name them: the first thousand are labels, and half a surrogate pair stands in none."""
+
+    async def deployed(*, model):
+        return completion(model=model)
+
+    ask = Pipeline(Passing(), name="ask")(deployed)
+    for number in range(1_005):
+        await ask(model=f"\ud800 {number}")
+    points = [labels for labels, _ in collected.points("cost")]
+    assert len(points) == 1_001
+    assert points[0]["model"] == "\\ud800 0"
+    assert points[-1]["model"] == "other"
+    "".join(label["model"] for label in points).encode()
+
+
 async def test_tokens_of_nested_calls_are_counted_once(collected):
     """The outer attempt passes the answer on; the tokens belong to the inner call."""
     inner = Pipeline(Passing(), name="inner")(answer)

@@ -151,3 +151,14 @@ def test_a_rest_of_unknown_price_is_no_rest_of_no_cost():
     priced = Stats(calls=2, succeeded=2, cost=0.1 + 0.2, by_model=known)
     unpriced = Stats(calls=2, succeeded=2, cost=0.3, unpriced=1, by_model=known)
     assert ["$0.0000", "unknown"] == [str(stats).splitlines()[-1].split()[-3] for stats in (priced, unpriced)]
+
+
+def test_names_of_any_kind_leave_the_table_a_table():
+    """A caller may name a model or tenant as it likes: its line stays one, and every terminal can be sent it."""
+    names = ("two\nlines", "\x1b[31mred", "half a pair \ud800", "Wörter 模型")
+    stats = Stats(name="a\nb", calls=4, by_tenant={name: Figures(calls=1, succeeded=1) for name in names})
+    text = str(stats)
+    text.encode()
+    assert "\x1b" not in text
+    rows = [line.split("  ")[0] for line in text.splitlines()[-4:]]
+    assert rows == ["two\\nlines", "\\x1b[31mred", "half a pair \\ud800", "Wörter 模型"]

@@ -1,6 +1,7 @@
 """Events to metrics: what is going on in a process, in few and bounded series.
 
-Labels are a call's name, a model, a layer, an outcome, an error's class: never a session, a call, a user or a key.
+Labels are a call's name, a model (the first thousand, then "other"), a layer, an outcome, an error's class: never a
+session, a call, a user or a key.
 Gauges are read from the layers when somebody collects, by the name of the calls that ran through them: a limit that
 two functions share is shown for both. Of a layer with keys (`by=`) they show the key that has least left.
 
@@ -26,13 +27,15 @@ from .instruments import Instruments
 from .kinds import model_of
 from .pricing import Pricing, cost_of, load_soon
 from .recording import Labels
+from .stats import OTHER
+from .tally import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.metrics import MeterProvider
 
-    from sluiceway.call import Attempt, Call
+    from sluiceway.call import Call
     from sluiceway.events import Event, Sink
     from sluiceway.providers.usage import Usage
 
@@ -50,17 +53,19 @@ By identity, since a provider need not be hashable: logfire's is not.
 class Metering:
     """What was configured for metrics, and the instruments once a real provider is there."""
 
-    __slots__ = ("_labels", "instruments", "on")
+    __slots__ = ("_labels", "_models", "instruments", "on")
 
     def __init__(self) -> None:
         self.on = True
         self.instruments: Instruments | None = None
         self._labels: dict[tuple[Any, ...], Labels] = {}
+        self._models: set[str] = set()
 
     def set(self, *, provider: MeterProvider | None, on: bool) -> None:
         """Take new settings; None looks for the application's global provider."""
         self.on = on
         self.instruments = None
+        self._models.clear()
         if provider is not None and on:
             self._make(provider)
 
@@ -87,8 +92,24 @@ class Metering:
             if len(self._labels) >= _SERIES:
                 self._labels.clear()
             items = zip(pairs[::2], pairs[1::2], strict=True)
-            self._labels[pairs] = found = Labels({str(name): value for name, value in items if value is not None})
+            self._labels[pairs] = found = Labels(
+                {str(name): _written(value) for name, value in items if value is not None}
+            )
         return found
+
+    def model(self, name: str | None) -> str | None:
+        """Return what measurements of the model *name* are labelled with: callers name them, maybe without end."""
+        if name is None or name in self._models:
+            return name
+        if len(self._models) >= MOST:
+            return OTHER
+        self._models.add(name)
+        return name
+
+
+def _written(value: str | int) -> str | int:
+    """Return *value* as UTF-8 can have it: one half of a surrogate pair in it, and no scrape succeeds any more."""
+    return value if type(value) is not str or value.isascii() else value.encode(errors="backslashreplace").decode()
 
 
 metering: Final = Metering()
@@ -149,7 +170,8 @@ def _attempt_finished(to: Instruments, event: events.AttemptFinished) -> None:
     call = event.call
     assert call is not None
     name = call.run.name
-    model = None if attempt.contained else model_of(call, attempt)
+    asked = None if attempt.contained else model_of(call, attempt)
+    model = metering.model(asked)
     kind = type_name(attempt.error) if attempt.error is not None and attempt.outcome == "error" else None
     to.attempt_duration.record(
         event.at - attempt.started_at,
@@ -159,10 +181,10 @@ def _attempt_finished(to: Instruments, event: events.AttemptFinished) -> None:
         ),
     )  # fmt: skip
     if attempt.usage is not None and not attempt.contained:
-        _tokens(to, name, model, attempt, attempt.usage)
+        _tokens(to, name, model, attempt.usage, cost_of(attempt, asked, attempt.usage, _price))
 
 
-def _tokens(to: Instruments, name: str, model: str | None, attempt: Attempt, usage: Usage) -> None:
+def _tokens(to: Instruments, name: str, model: str | None, usage: Usage, cost: float | None) -> None:
     counts = (
         ("input", usage.input_tokens),
         ("output", usage.output_tokens),
@@ -174,7 +196,6 @@ def _tokens(to: Instruments, name: str, model: str | None, attempt: Attempt, usa
             to.tokens.record(
                 count, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model, names.KIND_OF_TOKEN, kind)
             )
-    cost = cost_of(attempt, model, usage, _price)
     if cost is not None:
         to.cost.record(cost, metering.labels(names.CALL_NAME, name, names.REQUEST_MODEL, model))
 
