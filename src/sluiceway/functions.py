@@ -78,6 +78,11 @@ def require_plain(hook: Any, name: str) -> None:
         raise TypeError(f"{name}={hook!r} must be a plain function of one event")
 
 
+def is_plain(hook: Any) -> bool:
+    """Whether *hook* is done when its call returns: neither it nor, if it is an object, its `__call__` is async."""
+    return callable(hook) and not any(map(_known_async, (hook, _called(hook))))
+
+
 def name_of(function: Any) -> str:
     """Return what calls of *function* are named, without where it was defined."""
     name = getattr(function, "__qualname__", None) or getattr(getattr(function, "func", None), "__qualname__", None)

@@ -316,7 +316,7 @@ class Gathering(Generic[T, R]):
         if self._on_progress is not None:
             try:
                 self._on_progress(self._done, self._total)
-            except Exception as error:  # noqa: BLE001 - a bar that breaks must not break the job
+            except (Exception, CancelledError) as error:  # noqa: BLE001 - a bar that breaks must not break the job
                 logs.broken(self._on_progress, error)
 
 

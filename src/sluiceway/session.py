@@ -358,7 +358,7 @@ def _pass_over(event: Event) -> None:
 def _tell(hook: Callable[[Any], object], event: Event) -> None:
     try:
         hook(event)
-    except Exception as error:  # noqa: BLE001 - a hook must not break a call
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a hook must not break a call
         logs.broken(hook, error)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from reporting import Refuses, Retries
-from sluiceway import Session, telemetry
+from sluiceway import Session, observed, telemetry
 from sluiceway.errors import CircuitOpen, SessionClosed
 from sluiceway.events import AttemptFinished, AttemptStarted, CallFinished, CallStarted, CircuitChanged
 from sluiceway.layer import Layer, Pipeline
@@ -228,9 +228,16 @@ def test_only_plain_functions_listen():
 
     async def sink(event): ...
 
-    for wrong in (sink, "sink"):
+    class Sink:
+        async def __call__(self, event): ...
+
+    for wrong in (sink, "sink", Sink()):
         with pytest.raises(TypeError, match="must be a plain function"):
             telemetry.listen(wrong)
+        with pytest.raises(TypeError, match="must be a plain function"):
+            observed(wrong)
+        with pytest.raises(TypeError, match="must be a plain function"):
+            Session(on_event=wrong)
 
 
 def test_only_who_listens_can_stop():
@@ -254,6 +261,27 @@ async def test_a_sink_that_raises_disturbs_neither_the_call_nor_the_others(caplo
     (record,) = caplog.records
     assert (record.levelname, record.exc_info[0]) == ("ERROR", RuntimeError)
     assert "bad" in record.message
+
+
+async def test_a_sink_that_asks_for_what_was_cancelled_cancels_no_call(caplog):
+    """The error of a future's result is the sink's own, though it looks like the caller's cancellation."""
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+
+    def bad(event):
+        gone.result()
+
+    @observed(bad)
+    async def ask(number):
+        return number
+
+    telemetry.listen(bad)
+    assert await ask(1) == 1
+    telemetry.unlisten(bad)
+    async with Session(on_event=bad) as session:
+        assert [1] == [each.value for each in await session.gather(ask, [1], on_progress=lambda *_: gone.result())]
+        assert session.stats.succeeded == 1
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
 
 
 async def test_a_sink_that_raises_disturbs_no_stream():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from sluiceway.functions import is_plain
 from sluiceway.layer import Layer
 from sluiceway.telemetry.configuration import style
 from sluiceway.telemetry.observation import observation, watched
@@ -57,7 +57,7 @@ class observed(Layer):
         logger: Any = None,
         capture_content: bool = False,
     ) -> None:
-        if sink is not None and (not callable(sink) or asyncio.iscoroutinefunction(sink)):
+        if sink is not None and not is_plain(sink):
             raise TypeError(
                 f"sink={sink!r} must be a plain function of one event; or write @observed(), with parentheses"
             )

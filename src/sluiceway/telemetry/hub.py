@@ -7,6 +7,7 @@ and three cheap checks, and leaves the call with a sink that passes only warning
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from contextvars import ContextVar
 from functools import partial
 from logging import INFO
@@ -108,11 +109,14 @@ class Hearing:
         self.told = told
 
     def hear(self, event: Event) -> None:
-        """Tell *event* to every sink; one that raises is logged once and disturbs neither the call nor the others."""
+        """Tell *event* to every sink; one that raises is logged once and disturbs neither the call nor the others.
+
+        Nobody awaits here: a `CancelledError` is that of some future whose result a sink asked for.
+        """
         for sink in self.sinks:
             try:
                 sink(event)
-            except Exception as error:  # noqa: BLE001 - a sink is the last thing that may break a call
+            except (Exception, CancelledError) as error:  # noqa: BLE001 - a sink is the last thing that may break a call
                 logs.broken(sink, error)
         if not self.told and type(event) in WARNINGS:
             warnings_only(event)
@@ -123,7 +127,7 @@ def warnings_only(event: Event) -> None:
     if type(event) in WARNINGS:
         try:
             logs.hear(event)
-        except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - as in `Hearing.hear`
             logs.broken(logs.hear, error)
 
 
@@ -158,7 +162,7 @@ def _guarded(sink: Sink) -> Sink:
     def hear(event: Event) -> None:
         try:
             sink(event)
-        except Exception as error:  # noqa: BLE001 - as in `Hearing.hear`
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - as in `Hearing.hear`
             logs.broken(sink, error)
         if type(event) in WARNINGS:
             warnings_only(event)

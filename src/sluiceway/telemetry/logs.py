@@ -184,7 +184,7 @@ class OwnLog:
             getattr(logger, logging.getLevelName(level).lower())(text, **said)
 
 
-def broken(sink: Any, error: Exception) -> None:
+def broken(sink: Any, error: BaseException) -> None:
     """Tell once that *sink* raised *error*, which is as far as the error gets."""
     owner = getattr(sink, "__self__", None)
     name = getattr(sink, "__qualname__", type(sink).__qualname__)
