@@ -411,6 +411,22 @@ async def test_drain_lets_calls_finish_and_refuses_new_ones():
         await session.drain()
 
 
+async def test_what_a_drained_session_leaves_behind_goes_on():
+    """Calls that start in a task of its own after its end are none of its calls, drained or not."""
+
+    async def later():
+        await asyncio.sleep(20)
+        return await bound(completion("fine"))("prompt")
+
+    async with Session() as session:
+        task = asyncio.create_task(later())
+        assert await session.drain("60s")
+    assert await task
+    assert 0 == session.stats.calls
+    with pytest.raises(SessionClosed, match="has ended"):
+        await session.gather(bound(completion()), ["prompt"])
+
+
 async def test_drain_gives_up_at_its_limit():
     """What is not over by then goes on; the answer is False."""
     ask = bound(after(10, completion()))

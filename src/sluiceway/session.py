@@ -162,6 +162,7 @@ class Session(ManyItems):
     ) -> None:
         assert self._loop is not None
         self._ended_at = self._loop.time()
+        self.drains = False  # what tasks that it leaves behind call from now on is none of its calls
         self.counter = None
         self.hear = _pass_over  # for calls that start from now on; those under way hold on to the old one
         self._withdraw()
