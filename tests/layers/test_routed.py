@@ -20,6 +20,7 @@ from sluiceway.layers.bounded import bounded
 from sluiceway.layers.circuit_breaker import circuit_breaker
 from sluiceway.layers.deployment import Deployment
 from sluiceway.layers.hedged import hedged
+from sluiceway.layers.observed import observed
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.retry_jitter import retry_jitter
 from sluiceway.layers.routed import routed
@@ -540,6 +541,7 @@ async def test_its_repr_and_its_snapshot_tell_how_each_is_doing():
         (lambda: Deployment("a", layers=bounded(3)), TypeError, r"must be a list of layers, such as \[bounded\(30\)\]"),
         (lambda: Deployment("a", layers=iter([bounded(3)])), TypeError, "must be a list of layers"),
         (lambda: Deployment("a", layers=[5]), TypeError, "not of type int"),
+        (lambda: Deployment("a", layers=[observed(print)]), ValueError, "deployment 'a' would hear nothing.* outside"),
         (lambda: Deployment("a", weight=0), ValueError, "weight=0"),
         (lambda: Deployment("a", function=5), TypeError, "int object is no function"),
     ],

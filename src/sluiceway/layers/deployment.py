@@ -11,6 +11,7 @@ from sluiceway.algorithms.rates import positive
 from sluiceway.arguments import takes
 from sluiceway.functions import is_generator, name_of, require_async
 from sluiceway.layer import Layer, flat
+from sluiceway.layers.observed import observed
 from sluiceway.order import warn
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Deployment:
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: the name is empty, the weight not above 0, or a layer object stands twice.
+        ValueError: the name is empty, the weight not above 0, a layer object stands twice, or one is `observed`.
     """
 
     __slots__ = ("function", "kwargs", "layers", "name", "weight")
@@ -84,6 +85,11 @@ class Deployment:
         self.name = name
         self.kwargs: Mapping[str, Any] = MappingProxyType(dict(kwargs or {}))
         self.layers = flat(tuple(layers))
+        if any(isinstance(each, observed) for each in self.layers):
+            raise ValueError(
+                f"observed in deployment {name!r} would hear nothing, since who hears a call is found out before it is "
+                "routed: put it outside of routed"
+            )
         self.weight = positive(weight, "weight")
         self.function = function
         warn(f"deployment {name}", self.layers, [flat((layer,)) for layer in layers], stacklevel=2)
