@@ -144,6 +144,11 @@ class BranchRun(Run):
             inner.begin_to_listen()
 
     @property
+    def left(self) -> bool:
+        """Whether it goes on without the whole call, which is over; by itself, or as part of such a branch."""
+        return self.attempts.outer is None or self.outer.left
+
+    @property
     def task(self) -> asyncio.Task[Any] | None:
         """Who drives the branch now."""
         return self.own_task if self.apart else self.outer.task

@@ -153,6 +153,11 @@ class Run:
             self.facts.hear(event)
 
     @property
+    def left(self) -> bool:
+        """Whether it goes on though the whole call is over, as only a branch may."""
+        return False
+
+    @property
     def id(self) -> str:
         """Names the call in logs and spans; unique in a fleet of processes."""
         if not self._id:

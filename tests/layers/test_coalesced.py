@@ -581,6 +581,18 @@ async def test_a_session_counts_what_branches_do_after_their_caller_left(layers,
     assert (len(ask.calls), 7) == (stats.attempts, stats.tokens.input)
 
 
+async def test_nothing_is_remembered_of_a_call_whose_flight_went_on():
+    """Failed attempts of no known model are held until their call ends, to be named; this one has ended before."""
+    shared = coalesced()(ScriptedProvider(after(1, ConnectionError())))
+    async with Session() as session:
+        first, second = create_task(shared()), create_task(shared())
+        await sleep(0.5)
+        first.cancel()
+        await gather(first, second, return_exceptions=True)
+        assert (1, 1) == (session.stats.attempts, session.stats.attempt_errors["ConnectionError"])
+        assert {} == session._statistics._unnamed
+
+
 async def test_its_snapshot_and_repr_say_what_is_under_way():
     """How many flights, who waits, and how many calls were spared."""
     layer = coalesced()

@@ -387,6 +387,8 @@ class Statistics:
 
     def _note_unnamed(self, run: Run, attempts: int = 0, retries: int = 0) -> None:
         """Remember what of *run* was counted under no model: a later attempt may tell which it is."""
+        if run.left:  # the end of its call, at which this would be forgotten, has been
+            return
         noted = self._unnamed.setdefault(run.id, [0, 0])
         noted[0] += attempts
         noted[1] += retries
