@@ -51,14 +51,13 @@ class BranchRun(Run):
         alone: whether it goes on at its own pace, also while nobody waits for an item of the whole call.
         attempts: the trips of this branch alone, by their numbers in the whole call.
         began: who is told of each of them when it begins; None for nobody.
-        left: whether the whole call has gone, and its record is closed.
     """
 
     outer: Run
 
     # As in `Run`, what most branches never set stays on the class.
     alone = False
-    left = False
+    _gone = False
     began: Callable[[Attempt], None] | None = None
     _inner: list[BranchRun] | None = None
     _own_watches: list[Watch] | None = None
@@ -108,7 +107,7 @@ class BranchRun(Run):
 
     def tell_outer(self, attempt: Attempt) -> None:
         """Enter *attempt*, which begins, in the record of the whole call too, which numbers it."""
-        if not self.left:
+        if not self._gone:
             outer = self.outer
             outer.last = attempt
             outer.attempts.append(attempt)
@@ -125,7 +124,7 @@ class BranchRun(Run):
         Whoever would have counted it from that record is told by events instead.
         """
         outer: Run | None = self.outer
-        self.left = True
+        self._gone = True
         under_way = [attempt for attempt in self.attempts if attempt.ended_at is None]
         counted = False
         while outer is not None:
@@ -146,7 +145,7 @@ class BranchRun(Run):
     @property
     def left(self) -> bool:
         """Whether it goes on without the whole call, which is over; by itself, or as part of such a branch."""
-        return self.attempts.outer is None or self.outer.left
+        return self._gone or self.outer.left
 
     @property
     def task(self) -> asyncio.Task[Any] | None:

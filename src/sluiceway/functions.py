@@ -63,11 +63,6 @@ async def awaited(result: Any, name: str) -> Any:
     return await result
 
 
-def is_plain(hook: Any) -> bool:
-    """Whether *hook* can be called for what it says: nobody would await it."""
-    return callable(hook) and not inspect.iscoroutinefunction(hook)
-
-
 def require_plain(hook: Any, name: str) -> None:
     """Refuse *hook*, the argument *name*, unless it can be called with an event: nobody would await it.
 

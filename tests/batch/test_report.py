@@ -201,6 +201,26 @@ def test_the_page_may_ask_nobody_for_anything(paths):
     assert [] == re.findall(r"https?://|src=|@import|url\(", ours)
 
 
+@pytest.mark.parametrize("name", ["</script>", "<!--<script>", "<!--"])
+def test_no_name_reaches_into_the_page(tmp_path, name):
+    """A model may be called as it likes: what begins a tag or a comment stands in no script and in no cell."""
+    made = page(gather(batch(tmp_path, [row(1, model=name), row(2, model="m")])), "Batch")
+    _, *figures = made.split('<script type="application/json"')
+    figures = [figure.partition("</script>")[0] for figure in figures]
+    assert any(name.replace("<", "\\u003c") in figure for figure in figures)
+    assert not any("<" in figure for figure in figures)
+    assert f"<td>{name}" not in made
+
+
+def test_half_a_surrogate_pair_keeps_no_page_from_being_written(tmp_path):
+    """JSON may hold one, in an id or in the name of a model; it is shown as it is written there."""
+    rows = [ResultRow("\ud800 id", 0, "x", model="\ud800 m", cost_usd=1.0, latency_s=1.0, finished_at=START), row(1)]
+    target = write_report(batch(tmp_path, rows).results)
+    text = target.read_text(encoding="utf-8")
+    assert "\\ud800 id" in text
+    assert "\\ud800 m" in text
+
+
 def test_the_charts_are_those_that_have_something_to_show(paths):
     """Rates with their limits, latency, tokens, waits, failed attempts, and costs where there are several models."""
     drawn = {title: json.loads(figure) for title, _, figure in charts(gather(paths))}
@@ -280,10 +300,3 @@ def test_without_plotly_the_error_says_what_to_install(paths, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     with pytest.raises(MissingExtra, match=r"pip install 'sluiceway\[report\]'"):
         write_report(paths.results)
-
-
-def test_an_id_that_is_no_utf8_is_shown_as_far_as_it_is(tmp_path):
-    """JSON can hold half of a surrogate pair, and a page cannot."""
-    paths = Paths.of(tmp_path / "a.jsonl")
-    paths.results.write_bytes(ResultRow("half \ud800", 0, "x", finished_at=START, latency_s=1.0).to_line())
-    assert "half ?" in write_report(paths.results).read_text(encoding="utf-8")

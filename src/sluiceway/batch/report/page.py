@@ -120,8 +120,8 @@ def _summary(found: Gathered) -> Iterator[tuple[str, str, str]]:
 
 
 def _chart(number: int, title: str, note: str, figure: str) -> str:
-    # "</" would end the script that holds it, whatever it stands in.
-    data = figure.replace("</", "<\\/")
+    # "</" would end the script that holds it, "<!--<script" keep it from ever ending; both stand in strings only.
+    data = figure.replace("<", "\\u003c")
     return (
         f"<figure><figcaption><h2>{escape(title)}</h2><p>{escape(note)}</p></figcaption>"
         f'<div class="chart" id="chart-{number}" role="img" aria-label="{escape(title)}"></div>'

@@ -33,5 +33,5 @@ def write_report(results: str | os.PathLike[str], output: str | os.PathLike[str]
     stem = paths.results.name.removesuffix(".jsonl")
     target = paths.results.with_name(f"{stem}.report.html") if output is None else Path(output)
     text = page(gather(paths), f"Batch {stem}")
-    target.write_text(text, encoding="utf-8", errors="replace")  # an id may have half a surrogate pair
+    target.write_text(text, encoding="utf-8", errors="backslashreplace")  # an id may hold half of a surrogate pair
     return target
