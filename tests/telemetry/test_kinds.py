@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from types import SimpleNamespace
 
 import pytest
 
 from feeding_statistics import USAGE, Clock, FedCall
+from sluiceway import Session, timed
 from sluiceway.errors import CircuitOpen, TimedOut
 from sluiceway.providers.stream_usage import StreamUsage
 from sluiceway.telemetry.kinds import answering_model, kind_of, model_of
@@ -40,6 +42,33 @@ def test_the_model_asked_for_comes_first():
     call, attempt = attempted(model="alias", result=completion(model="m"))
     assert "alias" == model_of(call, attempt)
     assert "m" == answering_model(attempt)
+
+
+class Model(enum.StrEnum):
+    MINI = "mini"
+
+
+class Older(str, enum.Enum):  # noqa: UP042 - as it is written for Python 3.10
+    MINI = "mini"
+
+
+@pytest.mark.parametrize("member", [Model.MINI, Older.MINI])
+async def test_a_model_may_be_a_member_of_an_enumeration(member):
+    """It counts by its value, also where nobody answered, and where the answer names no model."""
+    found = model_of(*attempted(model=member, usage=None))
+    assert ("mini", str) == (found, type(found))
+
+    async def ask(*, model, error):
+        if error is not None:
+            raise error
+        return "text"
+
+    async with Session() as session:
+        await asyncio.gather(
+            *[timed("5s")(ask)(model=member, error=error) for error in (None, ConnectionError())],
+            return_exceptions=True,
+        )
+    assert {"mini": (2, 2)} == {name: (each.calls, each.attempts) for name, each in session.stats.by_model.items()}
 
 
 def test_a_stream_names_its_model_in_its_chunks():

@@ -19,8 +19,8 @@ def model_of(call: Call, attempt: Attempt | None) -> str | None:
     An attempt that made calls of its own has no model: theirs have.
     """
     asked = asked_model(call, attempt)
-    if type(asked) is str:
-        return asked
+    if isinstance(asked, str):
+        return asked if type(asked) is str else str.__str__(asked)  # a member of an enumeration by its value
     return None if attempt is None or attempt.contained else answering_model(attempt)
 
 

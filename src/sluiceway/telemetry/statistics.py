@@ -220,7 +220,9 @@ class Statistics:
                     model = given(function, args, kwargs, "model")
             except AttributeError:
                 model = given(function, args, kwargs, "model")
-            tally = self._models.by_name[model if type(model) is str else None]
+            if model is not None and type(model) is not str:
+                model = model_of(call, attempt)
+            tally = self._models.by_name[model]
             if not attempt.contained:
                 tally.attempts += 1
                 tally.unmetered += 1
