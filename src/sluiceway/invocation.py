@@ -90,7 +90,8 @@ def _failed(call: Call, attempt: Attempt, error: BaseException) -> None:
         with contextlib.suppress(Exception):  # a property of somebody's error; it must not replace the error
             response = getattr(error, "response", None)
             if response is not None:
-                attempt.status = getattr(error, "status_code", None)
+                status = getattr(error, "status_code", None)
+                attempt.status = int(status) if isinstance(status, int) else None
                 attempt.headers = getattr(response, "headers", None)
     if run.listening:
         run.sink(AttemptFinished(now, call, attempt))

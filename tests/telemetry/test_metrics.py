@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http
 
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider, _internal
@@ -131,6 +132,24 @@ async def test_a_model_of_a_name_of_ones_own_costs_what_the_answering_one_does(c
 
     await Pipeline(Passing(), name="ask")(deployed)(model="our-deployment")
     assert collected.points("cost") == [({"name": "ask", "model": "our-deployment"}, 0.5)]
+
+
+@pytest.mark.parametrize(("status", "told"), [(http.HTTPStatus(503), 503), ("503", None), ([503], None), (None, None)])
+async def test_a_status_is_a_number(collected, spans, status, told):
+    """What somebody's error has under that name may be anything: it is no label then, and its attempt is measured."""
+    error = type("StatusError", (Exception,), {"status_code": status, "response": object()})()
+    telemetry.configure(meter_provider=collected.provider, tracer_provider=spans.provider)
+
+    @Pipeline(Passing(), name="ask")
+    async def ask():
+        raise error
+
+    with pytest.raises(type(error)):
+        await ask()
+    ((labels, count),) = collected.points("attempt.duration")
+    assert (1, told) == (count[0], labels.get("status_code"))
+    said = spans.one("attempt 1").attributes.get("http.response.status_code")
+    assert (told, type(told)) == (said, type(said))
 
 
 async def test_models_are_bounded_and_always_to_be_written(collected):
