@@ -152,6 +152,18 @@ async def test_a_status_is_a_number(collected, spans, status, told):
     assert (told, type(told)) == (said, type(said))
 
 
+@pytest.mark.parametrize("other", [{}, {"metrics": False}, {"meter_provider": Collected().provider}])
+async def test_a_call_ends_in_the_instruments_that_it_began_in(collected, other):
+    """Settings are those of calls that start from then on: else what is under way would be too many, and too few."""
+    ask = Pipeline(Waits(2.0), name="ask")(answer)
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(1)
+    telemetry.configure(**other)
+    await task
+    assert collected.points("calls.active") == [({"name": "ask"}, 0)]
+    assert collected.points("call.duration") == [({"name": "ask", "outcome": "ok"}, (1, 2.0))]
+
+
 async def test_models_are_bounded_and_always_to_be_written(collected):
     """Callers may name them: the first thousand are labels, and half a surrogate pair stands in none."""
 

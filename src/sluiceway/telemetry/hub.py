@@ -171,7 +171,6 @@ def _guarded(sink: Sink) -> Sink:
 
 
 _sole: Final = _Sole()
-_counting: Final = _guarded(metrics.hear)
 
 
 def observe(run: Run, call: Call) -> Callable[[], None] | None:
@@ -231,7 +230,7 @@ def _listening(run: Run, span: Span, heard: tuple[Scope, ...], settings: Tracing
     if own is not None and own.metering is not None and own.count is not None:
         sinks.append(own.count)
     elif counted:
-        sinks.append(metrics.hear)
+        sinks.append(metering.sink)
     if heard:
         sinks += [scope.hear for scope in heard]
     if _listeners:
@@ -251,8 +250,8 @@ def _listening(run: Run, span: Span, heard: tuple[Scope, ...], settings: Tracing
         run.sink = _guarded(trace.hear)  # type: ignore[assignment, method-assign]  # made to be set
         run.listening = True
         return
-    elif trace is None and len(sinks) == 1 and sinks[0] is metrics.hear:
-        run.sink = _counting  # type: ignore[assignment, method-assign]  # made to be set
+    elif trace is None and len(sinks) == 1 and sinks[0] is metering.sink:
+        run.sink = _guarded(metering.sink)  # type: ignore[assignment, method-assign]  # made to be set
         run.listening = True
         return
     run.facts = hearing = Hearing(sinks, span, session, told=logged)

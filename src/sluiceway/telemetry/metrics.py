@@ -50,14 +50,23 @@ By identity, since a provider need not be hashable: logfire's is not.
 """
 
 
-class Metering:
-    """What was configured for metrics, and the instruments once a real provider is there."""
+def _nowhere(event: Event) -> None:
+    """Record nothing."""
 
-    __slots__ = ("_labels", "_models", "instruments", "on")
+
+class Metering:
+    """What was configured for metrics, and the instruments once a real provider is there.
+
+    Attributes:
+        sink: records with these instruments, whatever is configured by then: a call ends in those that it began in.
+    """
+
+    __slots__ = ("_labels", "_models", "instruments", "on", "sink")
 
     def __init__(self) -> None:
         self.on = True
         self.instruments: Instruments | None = None
+        self.sink: Sink = _nowhere
         self._labels: dict[tuple[Any, ...], Labels] = {}
         self._models: set[str] = set()
 
@@ -84,6 +93,7 @@ class Metering:
             _made[id(provider)] = made = Instruments(provider.get_meter(_SCOPE))
             finalize(provider, _made.pop, id(provider)).atexit = False
         self.instruments = made
+        self.sink = hearing(made)
 
     def labels(self, *pairs: str | int | None) -> Labels:
         """Return names and values in turn as labels, those that are None left out; made once for each set."""
@@ -130,15 +140,15 @@ def hear(event: Event) -> None:
         record(instruments, event)
 
 
-def hearing(own: Metering) -> Sink:
-    """Return what records events with the instruments of *own*, instead of those configured for all."""
+def hearing(to: Instruments) -> Sink:
+    """Return what records events with the instruments *to*."""
 
-    def hear_own(event: Event) -> None:
+    def hear_with(event: Event) -> None:
         record = _RECORD.get(type(event))
-        if record is not None and own.instruments is not None:
-            record(own.instruments, event)
+        if record is not None:
+            record(to, event)
 
-    return hear_own
+    return hear_with
 
 
 # ------------------------------------------------------------------ one function a kind of event

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .configuration import style
 from .logs import OwnLog
-from .metrics import Metering, hearing
+from .metrics import Metering
 from .spans import Tracing, tracing
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Observation:
         self._provider = provider
         self._content = content
         self.metering = metering
-        self.count: Sink | None = None if metering is None else hearing(metering)
+        self.count: Sink | None = None if metering is None else metering.sink
         self.log = log
         self._made: Tracing | None = None
         self._of = -1
