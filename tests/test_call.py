@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from asyncio import CancelledError, current_task, get_running_loop, sleep
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from sluiceway.binding import bind
-from sluiceway.call import HIGH, LOW, NO_HINTS, NORMAL, Attempt, Hints, hints
+from sluiceway.call import HIGH, LOW, NO_HINTS, NORMAL, Attempt, Hints, Run, hints
 from sluiceway.errors import Rejected, TimedOut
 from sluiceway.events import AttemptFinished, CallFinished
 from sluiceway.layer import Layer, Pipeline
@@ -773,3 +775,25 @@ async def test_a_call_whose_deadline_has_passed_already_sends_nothing():
         with pytest.raises(TimedOut) as caught:
             await ask()
     assert ("deadline", []) == (caught.value.kind, made)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_calls_of_forked_processes_have_names_of_their_own():
+    """Workers that are forked after the import number their calls alike; log lines and spans must not meet for that."""
+
+    def named():
+        return Run(SimpleNamespace(time=float), None, None, (), "ask", None, NO_HINTS).id
+
+    before = named()
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(write, named().encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 100).decode()
+    assert theirs.partition("-")[0] != before.partition("-")[0] == named().partition("-")[0]
+    os.close(read)
+    os.close(write)

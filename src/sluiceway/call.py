@@ -64,7 +64,24 @@ class Watch(Protocol):
 
 
 _ids = itertools.count(1)
-_PROCESS: Final = os.urandom(4).hex()
+
+
+class _Process:
+    """What the names of this process's calls begin with; one that was forked has another than its parent."""
+
+    __slots__ = ("name",)
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Take a name."""
+        self.name = os.urandom(4).hex()
+
+
+_process: Final = _Process()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_process.begin)
 
 
 class _Unheard:
@@ -162,7 +179,7 @@ class Run:
         """Names the call in logs and spans; unique in a fleet of processes."""
         if not self._id:
             self._id = next(_ids)
-        return f"{_PROCESS}-{self._id:x}"
+        return f"{_process.name}-{self._id:x}"
 
     def tell_outer(self, attempt: Attempt) -> None:
         """Tell *attempt*, which begins, to the call that this run is a branch of."""
