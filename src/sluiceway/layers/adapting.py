@@ -10,6 +10,7 @@ from sluiceway.algorithms.aimd import Aimd
 from sluiceway.algorithms.cubic import Cubic
 from sluiceway.algorithms.rates import share
 from sluiceway.errors import TimedOut
+from sluiceway.layers.chance import own_random
 from sluiceway.providers.errors import Classification, Fault
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def random_of(rng: Random | None) -> Random:
     """
     if rng is not None and not isinstance(rng, Random):
         raise TypeError(f"rng={rng!r} must be a random.Random")
-    return rng or Random()
+    return rng or own_random()
 
 
 def pause_after(fault: Classification, rng: Random) -> float | None:

@@ -15,6 +15,7 @@ from sluiceway.events import CallRejected, CircuitChanged, Phase
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.breaker_state import BreakerSnapshot, BreakerState, loop_time
+from sluiceway.layers.chance import own_random
 from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.order import Role
 from sluiceway.providers.errors import Fault, classify
@@ -116,7 +117,7 @@ class circuit_breaker(Layer):
         }
         Circuit(**self._circuit)  # so that bad settings are refused here, also where keys come later
         self._timing = slow_call is not None
-        self._rng = rng or Random()
+        self._rng = rng or own_random()
         self._isolated: str | None = None
         self._store = checked(store)
         self._states = Keyed(self._make, by, BreakerState.busy)

@@ -10,6 +10,7 @@ from sluiceway.algorithms.backoff import Backoff, Jitter
 from sluiceway.algorithms.rates import whole
 from sluiceway.durations import Duration, optional_seconds, seconds
 from sluiceway.events import Phase, SdkRetries
+from sluiceway.layers.chance import own_random
 from sluiceway.layers.repeating import BOUNDLESS, Repeating
 from sluiceway.layers.retrying import Retrying
 from sluiceway.layers.wanted import On, wanted
@@ -93,7 +94,7 @@ class retry_jitter(Repeating):
         self.wanted = wanted(on)
         if rng is not None and not isinstance(rng, Random):
             raise TypeError(f"rng={rng!r} must be a random.Random")
-        self.rng = rng or Random()
+        self.rng = rng or own_random()
         self._told_of_sdk = attempts == 1  # one attempt of ours multiplies nothing
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:

@@ -1,0 +1,26 @@
+"""Chance for layers that were given none: another one in each process that is forked."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+from typing import Final
+from weakref import WeakSet
+
+_made: Final[WeakSet[Random]] = WeakSet()
+
+
+def own_random() -> Random:
+    """Return a generator that draws other numbers in each worker of a server that forks them when layers are made."""
+    made = Random()
+    _made.add(made)
+    return made
+
+
+def _forked() -> None:
+    for each in list(_made):
+        each.seed()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
