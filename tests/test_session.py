@@ -699,6 +699,33 @@ async def test_a_client_that_does_not_close_holds_nobody_up():
     assert set() == others()
 
 
+async def test_stores_are_closed_though_the_end_is_cancelled():
+    """What they hold for others goes back, also where a client will not close and somebody loses patience."""
+
+    class Stuck(Client):
+        async def close(self):
+            await asyncio.Event().wait()
+
+    class Store:
+        closed = 0
+
+        async def aclose(self):
+            self.closed += 1
+
+    store = Store()
+
+    async def nightly():
+        async with Session(client=Stuck(), own_client=True) as session:
+            session._stores.append(store)
+
+    task = asyncio.create_task(nightly())
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert 1 == store.closed
+
+
 async def test_a_client_with_aclose_or_a_plain_close():
     """Clients close by `close` or `aclose`, asynchronous or not, or need no closing."""
     closed = []

@@ -171,9 +171,11 @@ class Session(ManyItems):
         finally:
             if self.tracing is not None:
                 self.tracing.end(self.stats, error)
-            await self._client.close()
-            for store in self._stores:
-                await store.aclose()
+            try:
+                await self._client.close()
+            finally:  # also where this task is cancelled while a client closes, which may take a while
+                for store in self._stores:
+                    await store.aclose()
 
     def _withdraw(self) -> None:
         # Set anew, not reset by a token: this may be another task's context than the one it was entered in.
