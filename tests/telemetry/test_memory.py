@@ -210,3 +210,17 @@ def test_a_number_that_is_none_is_refused(calls, error):
     with pytest.raises(error, match=r"calls=.* must be"):
         telemetry.remember(calls)
     assert [] == memories._memories
+
+
+async def test_a_model_of_any_name_can_be_printed(memory, spans):
+    """Half a surrogate pair or an escape in what a caller asked for ends no explanation, and stands in no span."""
+
+    @Pipeline(Passing(), name="ask")
+    async def ask(*, model):
+        return completion(model=model)
+
+    await ask(model="\ud800\x1b[31m")
+    (call,) = memory.recent()
+    assert "ok, \\ud800\\x1b[31m, " in str(call)
+    told = spans.one("attempt 1").attributes
+    assert {"\\ud800\\x1b[31m"} == {told[f"gen_ai.{which}.model"] for which in ("request", "response")}

@@ -16,6 +16,7 @@ from sluiceway.providers.facts import response_facts
 
 from . import conventions as names
 from .beside import instrumented, instruments
+from .showing import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +128,7 @@ def _request(call: Call) -> dict[str, Value] | None:
     said: dict[str, Value] = {names.OPERATION: origin, names.PROVIDER: _vendor(resource) or "openai"}
     model = call.kwargs.get("model")
     if isinstance(model, str):
-        said[names.REQUEST_MODEL] = model
+        said[names.REQUEST_MODEL] = printable(model)
     said.update(_server(getattr(getattr(resource, "_client", None), "base_url", None)))
     return said
 
@@ -171,8 +172,8 @@ def _answer(call: Call, attempt: Attempt, said: dict[str, Value], *, opened: boo
     if facts is not None and facts.model is not None:
         if not opened:
             said[names.OPERATION], said[names.PROVIDER] = _origin(result, facts.id, streamed=attempt.streamed)
-            said[names.REQUEST_MODEL] = _asked(call) or facts.model
-        said[names.RESPONSE_MODEL] = facts.model
+            said[names.REQUEST_MODEL] = _asked(call) or printable(facts.model)
+        said[names.RESPONSE_MODEL] = printable(facts.model)
         if facts.id is not None:
             said[names.RESPONSE_ID] = facts.id
         if facts.finish_reasons:
@@ -224,7 +225,7 @@ _VENDORS: Final = frozenset({"openai", "anthropic"})
 
 def _asked(call: Call) -> str | None:
     model = argument(call, "model")
-    return model if isinstance(model, str) else None
+    return printable(model) if isinstance(model, str) else None
 
 
 def _vendor(thing: object) -> str | None:

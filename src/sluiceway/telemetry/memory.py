@@ -11,6 +11,7 @@ from sluiceway import events
 from .explaining import Explanation, Kind, Step
 from .hub import listen, unlisten
 from .kinds import kind_of, model_of
+from .showing import printable
 from .tree import took
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _attempt(record: _Record, call: Call, event: events.AttemptFinished) -> None
         parts.append(str(attempt.status))
     model = None if attempt.contained else model_of(call, attempt)
     if model is not None:
-        parts.append(model)
+        parts.append(printable(model))
     if attempt.usage is not None:
         parts.append(f"{attempt.usage.input_tokens:,} + {attempt.usage.output_tokens:,} tokens")
     if attempt.first_item_at is not None:

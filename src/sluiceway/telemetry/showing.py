@@ -67,3 +67,10 @@ def _shown(value: Any) -> bool:
 def _finite(value: Any) -> Any:
     """Return *value*, None if it is no number that JSON has."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def printable(name: str) -> str:
+    """Return *name* in one line of what every terminal and every encoding takes: callers name models and tenants."""
+    if name.isprintable():
+        return name
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)

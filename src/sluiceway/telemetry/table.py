@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sluiceway.money import dollars
 
+from .showing import printable
 from .stats import Figures, Tokens
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def render(stats: Stats) -> str:
 
 def _headline(stats: Stats) -> str:
     parts = [
-        f"session {_printable(stats.name)}".strip(),
+        f"session {printable(stats.name)}".strip(),
         f"{_seconds(stats.elapsed)}",
         f"{_number(stats.throughput)} answers/s",
     ]
@@ -165,19 +166,12 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _row(name: str, *cells: str, note: str = "") -> str:
     """Put *cells* into columns; a long *name* takes the blanks before the first of them."""
-    name = _printable(name)
+    name = printable(name)
     first = cells[0] if cells else ""
     room = _NAME + _CELL - len(first) - 2
     shown = name if len(name) <= room else f"{name[: room - 1]}…"
     line = f"{shown}{first:>{_NAME + _CELL - len(shown)}}" + "".join(f"{cell:>{_CELL}}" for cell in cells[1:])
     return f"{line}   {note}" if note else line
-
-
-def _printable(name: str) -> str:
-    """Return *name* in one line of what every terminal shows: tenants and models are named by callers."""
-    if name.isprintable():
-        return name
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
 
 
 def _most(rows: Sequence[str]) -> Iterable[str]:
