@@ -105,6 +105,24 @@ async def test_fewer_places_than_workers_go_round(server):
     assert all(count > 0.5 * 2 * 120 / 5 * 0.8 for count in crew.done.values())
 
 
+async def test_two_layers_of_one_process_share_the_places_of_one_store(server):
+    """Each is a worker of its own: under one name the store would know the places of one of them only."""
+    inside = peak = 0
+
+    async def slow():
+        nonlocal inside, peak
+        inside += 1
+        peak = max(peak, inside)
+        await asyncio.sleep(0.5)
+        inside -= 1
+
+    async with MemoryStore(server) as store:
+        asks = [bounded(6, store=store)(slow) for _ in range(2)]
+        await asyncio.gather(*[ask() for ask in asks for _ in range(30)])
+    assert 6 == peak
+    assert asyncio.get_running_loop().time() < 60 * 0.5 / 6 * 1.25
+
+
 async def test_a_dead_process_frees_its_places_after_its_lease(server):
     """Nobody gets them before, since its calls may still be running at the provider."""
     crew = Crew(server, 10, lease="5s", timeout="1s")

@@ -54,6 +54,24 @@ async def test_workers_together_spend_no_more_than_the_budget(server):
     assert refused > 0
 
 
+async def test_two_layers_of_one_process_spend_from_one_budget(server):
+    """Each is a worker of its own: under one name the store would know only what one of them had spent."""
+    store = MemoryStore(server)
+    provider = ScriptedProvider(completion(prompt_tokens=100, completion_tokens=0), latency=0.01)
+    asks = [budgeted(tokens=2_000, count=lambda call: 100, store=store)(provider) for _ in range(2)]
+
+    async def many(ask):
+        for _ in range(40):
+            with contextlib.suppress(BudgetExceeded):
+                await ask()
+            await asyncio.sleep(0.5)
+
+    await asyncio.gather(*map(many, asks))
+    assert 18 <= len(provider.calls) <= 20
+    await store.aclose()
+    assert 2_000 - 100 <= await spent_of(server, 10_000) <= 2_000
+
+
 async def test_an_estimate_that_was_too_high_comes_back_to_all(server):
     """Calls that might take 1,000 and take 100: a budget of 10,000 pays for nearly a hundred."""
     provider = ScriptedProvider(completion(prompt_tokens=60, completion_tokens=40))

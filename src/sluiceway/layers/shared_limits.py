@@ -38,7 +38,7 @@ class SharedSnapshot:
 
     Attributes:
         store: `"connected"`, `"idle"` (nothing to exchange), or `"away: "` and why.
-        workers: how many processes use it, as last heard.
+        workers: how many layer objects use it now, of this process and of others, as last heard.
         policy: what holds while the store is away.
     """
 

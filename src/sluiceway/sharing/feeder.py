@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from asyncio import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _BROKEN: Final = 1.0  # seconds until the next turn after one that raised
 _GOODBYE: Final = 0.5  # seconds for the last word, when the event loop ends
+_numbers = itertools.count(1)
 
 
 class Feeder:
@@ -36,6 +38,7 @@ class Feeder:
         self.store = store
         self.key = "" if key is None else key if isinstance(key, str) else repr(key)
         self.workers = 1
+        self._number = next(_numbers)
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sleeper: asyncio.Future[None] | None = None
@@ -49,6 +52,12 @@ class Feeder:
         if self.line is None or self._task is None:
             return "idle"
         return f"away: {self.line.reason}" if self.line.away else "connected"
+
+    @property
+    def worker(self) -> str:
+        """Its name in the store: of its own, since another layer object of this process may be on the same state."""
+        assert self.line is not None
+        return f"{self.line.id}-{self._number}"
 
     def kick(self) -> None:
         """Take a turn now."""
@@ -137,7 +146,7 @@ class Feeder:
         """
         line = self.line
         assert line is not None
-        answer = await line.exchange(self.store, self.kind, self.key, {"id": line.id, **question})
+        answer = await line.exchange(self.store, self.kind, self.key, {"id": self.worker, **question})
         self.workers = int(answer["workers"])
         return answer
 

@@ -30,7 +30,7 @@ class Line:
     """One event loop's line to a store; it holds on to neither, since the store keeps it for as long as the loop lives.
 
     Attributes:
-        id: this worker's name in the store.
+        id: what the names of its workers in the store begin with.
         away: whether the last operation failed; reason: how.
         trip: seconds that an operation takes, smoothed.
         offset: what to add to the store's time to have ours, at the earliest that is certain.

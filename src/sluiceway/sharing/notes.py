@@ -69,8 +69,7 @@ class Notes(Feeder):
 
     async def _exchange(self, saying: dict[str, Any] | None, *, bye: bool = False) -> None:
         before = self._version
-        assert self.line is not None
-        text = None if saying is None else json.dumps({**saying, "by": self.line.id})  # two may say the same
+        text = None if saying is None else json.dumps({**saying, "by": self.worker})  # two may say the same
         answer = await self.ask(
             {
                 "numbers": list(self.numbers()),
