@@ -1,6 +1,7 @@
 """bounded(store=) and rate_limited(in_flight=, store=): places for several workers, on virtual time."""
 
 import asyncio
+from random import Random
 
 import pytest
 
@@ -92,6 +93,58 @@ async def test_places_that_one_worker_does_not_need_are_for_the_others(server):
     assert crew.done["modest"] >= 36
     assert crew.done["busy"] >= 0.75 * 9 * 40
     assert crew.peak <= 10
+
+
+@pytest.mark.parametrize("latency", ["2ms", "100ms", "400ms"])
+async def test_calls_that_begin_while_a_question_is_on_its_way_are_counted(latency):
+    """It says that two of ten places are in use, and by the time of its answer all ten are: they are not for others."""
+    server = MemoryServer(latency)
+    rng = Random(3)
+    inside = peak = done = 0
+
+    async def provider():
+        nonlocal inside, peak, done
+        inside += 1
+        peak = max(peak, inside)
+        try:
+            await asyncio.sleep(rng.expovariate(3))
+            done += 1
+        finally:
+            inside -= 1
+
+    async def in_bursts(ask):
+        while True:
+            await asyncio.gather(*[ask() for _ in range(rng.randint(1, 10))])
+            await asyncio.sleep(rng.uniform(0, 0.6))
+
+    stores = [MemoryStore(server) for _ in range(3)]
+    tasks = [asyncio.create_task(in_bursts(bounded(10, store=store)(provider))) for store in stores]
+    await asyncio.sleep(120)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for store in stores:
+        await store.aclose()
+    assert 10 == peak
+    assert done > 800
+
+
+@pytest.mark.parametrize(("away", "most"), [("local_share", 10), ("open", 20)])
+async def test_nobody_waits_for_a_store_that_hangs(server, away, most):
+    """It is looked for beside the calls: who comes meanwhile has what the policy says."""
+    bound = bounded(10, store=MemoryStore(server, away=away))
+    ask = bound(ScriptedProvider(1, latency=0.01))
+    await ask()
+    server.latency = 3_600.0
+    await asyncio.sleep(1.5)
+    for _ in range(40):
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*[ask() for _ in range(most)])
+        assert asyncio.get_running_loop().time() - began < 1.1
+        await asyncio.sleep(0.1)
+        if began > 5:
+            assert asyncio.get_running_loop().time() - began < 0.12
+    assert began > 5
 
 
 async def test_fewer_places_than_workers_go_round(server):

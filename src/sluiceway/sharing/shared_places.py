@@ -52,14 +52,15 @@ class SharedPlaces(Feeder):
         elif now - self._used_at > _LINGER:
             return None
         spare = 1 + busy // 4 if now - self._used_at < _LINGER / 2.0 else 0
-        question = {
-            "limit": self.limit,
-            "wanted": busy + waiting + spare,
-            "busy": busy,
-            "ttl": self.store.lease,
-            "bye": False,
-        }
         before = places.limit
+        wanted = busy + waiting + spare
+        # Calls begin while the question is on its way: of what it gives back none may, and the rest counts as in use.
+        if self.line is not None and self.line.away:
+            busy = max(busy, min(int(before), self.limit))  # who waits for a store that hangs, waits for nothing
+        else:
+            places.limit = min(before, wanted)
+            busy = max(busy, int(places.limit))
+        question = {"limit": self.limit, "wanted": wanted, "busy": busy, "ttl": self.store.lease, "bye": False}
         try:
             part = int((await self.ask(question))["part"])
         except StoreAwayError:
@@ -70,7 +71,7 @@ class SharedPlaces(Feeder):
         short = self.room is not None and len(self.room) > 0
         self._pause = _SHORT if part > before or not short else min(_EVERY, self._pause * 1.5)
         usual = max(_EVERY, _EACH * self.workers)
-        if places.held > part:  # what is over goes back as calls end
+        if busy > part:  # what is over goes back as calls end, or at once if none began
             return _SHORT * 2.0
         return min(usual, max(self._pause, _EACH * self.workers)) if short else min(usual, self.store.lease / 3.0)
 
