@@ -185,6 +185,75 @@ async def test_what_was_told_and_not_answered_in_time_is_counted_once():
     assert 400 == await spent_of(server)
 
 
+async def until_refused(ask):
+    """Return how many calls a budget still pays for."""
+    for calls in range(10_000):
+        try:
+            await ask()
+        except BudgetExceeded:
+            return calls
+    raise AssertionError("it is never used up")
+
+
+async def test_what_was_spent_while_the_store_was_away_is_told_afterwards(server):
+    """Nobody goes on with a share of his own, a minute after the store is back, that others were given as well."""
+    stores = [MemoryStore(server) for _ in range(2)]
+    provider = ScriptedProvider(completion(prompt_tokens=100, completion_tokens=0), latency=0.01)
+    asks = [budgeted(tokens=10_000, count=lambda call: 100, store=store)(provider) for store in stores]
+    for ask in asks:
+        await ask()
+    await asyncio.sleep(0.4)
+    server.down = True
+    for ask in asks:
+        for _ in range(20):
+            await ask()
+    await asyncio.sleep(5)
+    server.down = False
+    await asyncio.sleep(60)
+    left = 0
+    for ask in (*asks, asks[0]):
+        left += await until_refused(ask)
+        await asyncio.sleep(15)
+    assert 42 + left == len(provider.calls)
+    assert 99 <= len(provider.calls) <= 100
+    assert 100 * len(provider.calls) == await spent_of(server, 20_000)
+
+
+async def test_a_share_is_taken_once_however_often_a_store_is_closed_while_it_is_away(server):
+    """What was left of it is there for the next call."""
+    store = MemoryStore(server)
+    other = MemoryStore(server)
+    provider = ScriptedProvider(completion(prompt_tokens=100, completion_tokens=0))
+    asks = [budgeted(tokens=10_000, count=lambda call: 100, store=each)(provider) for each in (store, other)]
+    for ask in asks:
+        await ask()
+    await asyncio.sleep(0.4)
+    server.down = True
+    before = len(provider.calls)
+    for _ in range(4):
+        for _ in range(10):
+            await asks[0]()
+        await store.aclose()
+    await until_refused(asks[0])
+    assert 40 <= len(provider.calls) - before <= 62
+    await other.aclose()
+
+
+async def test_a_call_that_comes_while_its_budget_says_goodbye_is_renewed_and_told_once():
+    """Whenever it comes: its lease holds for as long as it runs, and what it takes counts once."""
+    for i in range(60):
+        server = MemoryServer("100ms")
+        store = MemoryStore(server, lease="3s")
+        provider = ScriptedProvider(completion(prompt_tokens=100, completion_tokens=0), latency=8)
+        ask = budgeted(tokens=10_000, count=lambda call: 200, store=store)(provider)
+        await ask()
+        await asyncio.sleep(0.5 + i / 50)
+        await ask()
+        await asyncio.sleep(0.6)
+        assert 200 == await spent_of(server, 10_000), i
+        await store.aclose()
+
+
 # ------------------------------------------------------------------ circuits
 
 

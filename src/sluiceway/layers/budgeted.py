@@ -156,6 +156,8 @@ class budgeted(Layer):
         run = call.run
         state = self._of(call)
         costs = self._estimate(call, state)
+        if state.shared is not None:
+            state.shared.kick()
         short = state.budget.reserve(costs)
         if short is not None and state.shared is not None:
             short = await state.shared.lease(costs)

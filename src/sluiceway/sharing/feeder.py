@@ -44,6 +44,7 @@ class Feeder:
         self._sleeper: asyncio.Future[None] | None = None
         self._pending = False
         self._resting = False
+        self._ending = False
         self.line: Line | None = None
 
     @property
@@ -85,7 +86,7 @@ class Feeder:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._resting = False
+        self._resting = self._ending = False
         self._task = loop.create_task(self._run(loop), name=f"sluiceway {self.kind} {self.store.prefix}")
         self._task.add_done_callback(self._ended)
 
@@ -108,6 +109,7 @@ class Feeder:
                     break
                 await self._sleep(loop, pause)
         finally:
+            self._ending = True
             try:
                 with suppress(StoreAwayError, TimeoutError):
                     async with asyncio.timeout(_GOODBYE):

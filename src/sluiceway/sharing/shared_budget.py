@@ -43,6 +43,7 @@ class SharedBudget(Feeder):
         self._lock: asyncio.Lock | None = None
         self._used_at = -math.inf
         self._shared_out = False  # whether this process has taken its part while the store is away
+        self._left: Sequence[float] = ()  # of that part, when nobody was there to tell what is spent of it
 
     def in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in *loop*."""
@@ -51,11 +52,8 @@ class SharedBudget(Feeder):
         super().in_loop(loop)
 
     async def lease(self, costs: Sequence[float]) -> int | None:
-        """Reserve *costs*, with a further slice if there is one; return None, or which amount is short."""
+        """Reserve *costs* after a `kick`, with a further slice if there is one; return what `Budget.reserve` does."""
         loop = asyncio.get_running_loop()
-        self.in_loop(loop)
-        self._used_at = loop.time()
-        self.kick()
         lock = self._lock
         assert lock is not None
         await lock.acquire()  # what a question says it holds must be so when it arrives
@@ -106,7 +104,7 @@ class SharedBudget(Feeder):
         answer = await self.ask(question)
         allowance.told = told
         allowance.spent_by_all, allowance.leased_by_all = answer["spent"], answer["leased"]
-        self._shared_out = False
+        self._shared_out, self._left = False, ()
         return answer
 
     def _stand_in(self, need: Sequence[float]) -> None:
@@ -118,13 +116,16 @@ class SharedBudget(Feeder):
             self._shared_out = True
             known = zip(allowance.whole, allowance.spent_by_all, allowance.leased_by_all, strict=True)
             allowance.grant([max(0.0, limit - spent - leased) / self.workers for limit, spent, leased in known])
+        elif away == "local_share" and self._left:
+            allowance.grant(self._left)
+            self._left = ()
 
     async def turn(self, now: float) -> float | None:
         """Tell what was spent, and renew the lease."""
         assert self._lock is not None
         if self.allowance.in_flight:
             self._used_at = now
-        elif now - self._used_at > _LINGER:
+        elif now - self._used_at > _LINGER and not (self.line is not None and self.line.away):
             return None
         async with self._lock:
             try:
@@ -136,18 +137,31 @@ class SharedBudget(Feeder):
     async def goodbye(self, now: float) -> None:  # noqa: ARG002 - a budget knows no time
         """Tell what was spent, and give back what is not reserved."""
         assert self._lock is not None
-        async with self._lock:
-            allowance = self.allowance
-            if self.line is None or self.line.away:
-                return
-            if any(
-                allowance.untold()
-            ):  # by itself: of a worker that is gone the store no longer knows what it has heard
-                await self._exchange([])
-            allowance.grant([-amount for amount in allowance.spare()])
-            await self._exchange([], bye=not allowance.in_flight)
+        allowance = self.allowance
+        try:
+            async with self._lock:
+                if self.line is None or self.line.away:
+                    return
+                if any(
+                    allowance.untold()
+                ):  # by itself: of a worker that is gone the store no longer knows what it has heard
+                    await self._exchange([])
+                self._lay_down()
+                await self._exchange([], bye=not allowance.in_flight)
+        finally:
+            self._lay_down()
+
+    def _lay_down(self) -> None:
+        """Hold no more than is reserved: nobody renews it from here on, or tells what is spent of it."""
+        spare = self.allowance.spare()
+        self.allowance.grant([-amount for amount in spare])
+        if self._shared_out:
+            self._left = [a + b for a, b in zip(spare, self._left or [0.0] * len(spare), strict=True)]
 
     def kick(self) -> None:
-        """Report now and then, from now on."""
-        if self._task is None:
+        """Somebody is about to spend: report now and then, from now on."""
+        loop = asyncio.get_running_loop()
+        self.in_loop(loop)
+        self._used_at = loop.time()
+        if self._task is None or self._ending:
             super().kick()
