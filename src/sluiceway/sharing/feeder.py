@@ -73,8 +73,13 @@ class Feeder:
     def in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in *loop*; a task of another one has died with it."""
         if self._loop is not None and loop is not self._loop:
+            if self._task is not None:
+                self.abandoned()
             self._task = self._sleeper = None
         self._loop = loop
+
+    def abandoned(self) -> None:
+        """Its event loop was closed without a goodbye: nobody has renewed since what it held."""
 
     def rest(self) -> asyncio.Task[None] | None:
         """Give everything back and end; return the task that does so."""
@@ -109,16 +114,20 @@ class Feeder:
                     break
                 await self._sleep(loop, pause)
         finally:
-            self._ending = True
-            try:
-                with suppress(StoreAwayError, TimeoutError):
-                    async with asyncio.timeout(_GOODBYE):
-                        await self.goodbye(loop.time())
-            finally:
-                line.feeders.discard(self)
-                if not line.feeders:
-                    with suppress(Exception):
-                        await self.store.disconnect(line)
+            if not loop.is_closed():  # else there is nobody to tell, and perhaps another task goes on for us
+                await self._end(loop, line)
+
+    async def _end(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
+        self._ending = True
+        try:
+            with suppress(StoreAwayError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE):
+                    await self.goodbye(loop.time())
+        finally:
+            line.feeders.discard(self)
+            if not line.feeders:
+                with suppress(Exception):
+                    await self.store.disconnect(line)
 
     async def _turn_safely(self, loop: asyncio.AbstractEventLoop) -> float | None:
         try:

@@ -98,6 +98,11 @@ class Notes(Feeder):
         self.alone()
         self._version = -1
 
+    def abandoned(self) -> None:
+        """Know nothing."""
+        self.alone()
+        self._version = -1
+
     def numbers(self) -> Sequence[float]:
         """Return what to tell."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.rates import EPSILON
+from sluiceway.expiry import one_loop_at_a_time
 from sluiceway.sharing.feeder import Feeder
 from sluiceway.sharing.line import StoreAwayError
 
@@ -46,8 +47,13 @@ class SharedBudget(Feeder):
         self._left: Sequence[float] = ()  # of that part, when nobody was there to tell what is spent of it
 
     def in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on in *loop*."""
+        """Go on in *loop*.
+
+        Raises:
+            RuntimeError: the one before still runs, in another thread.
+        """
         if loop is not self._loop:
+            one_loop_at_a_time(self._loop, "shared budget")
             self._lock = asyncio.Lock()
         super().in_loop(loop)
 
@@ -150,6 +156,10 @@ class SharedBudget(Feeder):
                 await self._exchange([], bye=not allowance.in_flight)
         finally:
             self._lay_down()
+
+    def abandoned(self) -> None:
+        """Hold no more than is reserved."""
+        self._lay_down()
 
     def _lay_down(self) -> None:
         """Hold no more than is reserved: nobody renews it from here on, or tells what is spent of it."""

@@ -80,6 +80,10 @@ class SharedPlaces(Feeder):
             return _ANY
         return 0 if self.store.away == "closed" else max(1, self.limit // self.workers)
 
+    def abandoned(self) -> None:
+        """Hold none."""
+        self.places.limit = 0
+
     async def goodbye(self, now: float) -> None:  # noqa: ARG002 - places know no time
         """Give back what is not in use; what is stays leased for as long as the lease runs."""
         busy = int(self.places.held)

@@ -322,6 +322,11 @@ class SharedRate(Feeder):
         if self.room is not None and self.room.occupied:
             self.room.serve()
 
+    def abandoned(self) -> None:
+        """Look again; what is in hand was promised for good."""
+        self._looking = None
+        self._deaf_until = -math.inf
+
     async def goodbye(self, now: float) -> None:
         """Give everything back."""
         if self._looking is not None:
