@@ -35,7 +35,8 @@ async def ask(request):
 def rate(ask, worker="a", calls=(), specs=(BUCKET,), **more):
     asked = {
         "specs": specs, "lag": 0.0, "calls": calls, "must": True, "more": [], "held": [0.0 for _ in specs],
-        "changes": [], "learn": [], "pause": 0.0, "resume": False, "horizon": 0.1, "bye": False,
+        "names": [str(i) for i in range(len(specs))], "changes": [], "learn": [], "pause": 0.0, "resume": False,
+        "horizon": 0.1, "bye": False,
     }  # fmt: skip
     return ask("rate", worker, **(asked | more))
 
@@ -160,6 +161,48 @@ async def test_plenty_is_handed_out_in_advance_but_half_of_it_is_kept(ask):
     """20 are wanted in advance; of 50, 25 stay."""
     assert 20 == len(waits(await rate(ask, more=[20, [1.0]], specs=[SLOW])))
     assert 5 <= len(waits(await rate(ask, more=[20, [1.0]], specs=[SLOW]))) <= 7
+
+
+async def test_a_bucket_that_has_become_smaller_holds_no_more_than_that(ask):
+    """A limit of 1,000 a second that is now one of 10 leaves no burst of hundreds."""
+    assert 1 == len(waits(await rate(ask, calls=[[1, [1.0]]], specs=[[0, 1_000.0, 1.0, 700.0, 0.0, 0.0]])))
+    answer = await rate(ask, specs=[[0, 10.0, 1.0, 7.0, 0.0, 0.0]])
+    assert [7.0] == pytest.approx(answer["levels"])
+    large = [[0, 1_000.0, 1.0, 700.0, 0.0, 0.0]]
+    assert [1_000.0] == (await rate(ask, learn=[[0, 2_000.0, 1_000.0]], specs=large))["levels"]
+    assert [1_000.0] == (await rate(ask, specs=large))["levels"]  # as the provider said
+
+
+async def test_two_who_name_other_limits_share_those_that_both_name(ask):
+    """While a new configuration replaces an old one, nothing is full again, and nobody takes tokens for requests."""
+    old, new = {"specs": [SLOW], "names": ["rpm"]}, {"specs": [TOKENS, SLOW], "names": ["tpm", "rpm"]}
+    await rate(ask, calls=[[40, [1.0]]], **old)
+    assert [900.0, 10.0] == pytest.approx((await rate(ask, **new))["levels"], abs=1)
+    assert [10.0] == pytest.approx((await rate(ask, **old))["levels"], abs=1)
+    await rate(ask, calls=[[1, [800.0, 5.0]]], **new)
+    assert [5.0] == pytest.approx((await rate(ask, **old))["levels"], abs=1)
+    await asyncio.sleep(0.2)  # 200 tokens
+    await rate(ask, **old)
+    assert 299.0 <= (await rate(ask, **new))["levels"][0] <= 500.0
+
+
+async def test_a_pause_holds_for_limits_that_were_not_named_when_it_came(ask):
+    """Nothing grows in it, and there is no burst after it."""
+    tokens = {"specs": [TOKENS], "names": ["tpm"]}
+    await rate(ask, **tokens)
+    await rate(ask, pause=0.2)
+    assert [0.0] < waits(await rate(ask, calls=[[1, [1.0]]], **tokens)) <= [0.2]
+    await asyncio.sleep(0.25)
+    assert (await rate(ask, **tokens))["levels"][0] < 150.0
+
+
+async def test_one_name_for_a_bucket_and_a_log_is_two_limits(ask):
+    """An algorithm that is changed begins anew."""
+    await rate(ask, calls=[[50, [1.0]]], specs=[SLOW])
+    assert [5.0] == (await rate(ask, specs=[DAY]))["levels"]
+    await rate(ask, calls=[[4, [1.0]]], specs=[DAY], horizon=1.0)
+    assert [1.0] == (await rate(ask, specs=[DAY]))["levels"]
+    assert [0.0] == pytest.approx((await rate(ask, specs=[SLOW]))["levels"], abs=2)
 
 
 async def test_workers_are_counted_and_say_goodbye(ask):

@@ -174,6 +174,18 @@ async def test_all_layers_work_with_it_and_leave_nothing_without_an_expiry(redis
         assert all([await client.ttl(key) > 0 for key in keys])
 
 
+async def test_what_is_counted_for_a_day_outlives_a_layer_that_counts_for_less(redis_server):
+    """Both are under one name: the shorter one does not have the longer one forgotten."""
+    from redis.asyncio import Redis
+
+    prefix = f"day-{time.time()}"
+    async with RedisStore(redis_server.url, prefix=prefix) as store:
+        for limits in ({"rps": 50, "rpd": 1_000}, {"rps": 50}):
+            await rate_limited(**limits, store=store)(ScriptedProvider(1))()
+    async with Redis.from_url(redis_server.url) as client:
+        assert await client.ttl(f"{{{prefix}:}}:rate") > 86_400
+
+
 def test_one_object_serves_one_loop_after_the_other_and_leaves_no_connection(redis_server):
     """Each `asyncio.run` has its own; warnings about what was left open would fail this test."""
     limiter = rate_limited(rps=500, store=RedisStore(redis_server.url, prefix=f"loops-{time.time()}"))

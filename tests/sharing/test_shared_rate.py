@@ -124,6 +124,27 @@ async def test_what_is_settled_in_one_process_is_there_for_the_others(server):
     assert 0.95 * 30_000 <= used <= 30_000 + 900 + 500
 
 
+@pytest.mark.parametrize("order", ["old first", "new first"])
+async def test_a_configuration_that_adds_a_limit_shares_the_others(server, order):
+    """A fleet that is replaced worker by worker stays inside one limit of requests."""
+    old, new = {"rps": 20}, {"rps": 20, "tpm": 600_000, "tokens": lambda call: 1}
+    workers = [Worker(server, **limits) for limits in ((old, new) if order == "old first" else (new, old))]
+    times = await working(workers, 12)
+    assert busiest(times, 1.0) <= 20 + 14 + 1
+    assert 0.97 <= within(times, 2, 12) / 200 <= 1.01
+    assert all(within(worker.times, 2, 12) > 80 for worker in workers)
+
+
+async def test_a_limit_that_is_lowered_holds_from_then_on(server):
+    """What the old one had left is no burst under the new one."""
+    before = MemoryStore(server)
+    await rate_limited(rps=1_000, store=before)(ScriptedProvider(1))()
+    await asyncio.sleep(1)
+    await before.aclose()
+    times = await working([Worker(server, rps=10)], 5)
+    assert busiest(times, 1.0) <= 10 + 7
+
+
 async def test_a_pause_that_one_process_hears_of_is_for_all(server):
     """After a 429 with Retry-After nobody goes on before its end."""
     other = Worker(server, rps=50)

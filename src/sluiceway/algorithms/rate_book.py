@@ -31,114 +31,85 @@ class RateBook:
     A call's slot is the earliest time at which all of its costs are there. Nobody may hold more than his share of what
     comes within a horizon, ``(level + rate * horizon) / workers that wait``, but one call always; so slots go round.
 
-    Question: `id`; `specs`; `lag`; `calls` (``[count, costs]``, in order); `must` (the first of them even beyond the
-    share, since nothing is held); `more` (a call to have in advance where there is plenty); `held`; `changes`
-    (``[stamp, deltas]``: returned, settled); `learn` (``[i, remaining, raise to]``); `pause`; `resume` (it was away:
-    promise nothing from what grew meanwhile); `horizon`; `bye`.
+    Each resource is kept by itself, under its name and kind, so that two who ask for others under one key, as an old
+    and a new configuration do for a while, share what both have. A bucket that has become smaller holds no more.
+
+    Question: `id`; `specs`; `names` of them; `lag`; `calls` (``[count, costs]``, in order); `must` (the first of them
+    even beyond the share, since nothing is held); `more` (a call to have in advance where there is plenty); `held`;
+    `changes` (``[stamp, deltas]``: returned, settled); `learn` (``[i, remaining, raise to]``); `pause`; `resume` (it
+    was away: promise nothing from what grew meanwhile); `horizon`; `bye`.
 
     Answer: `now`; `workers`; `short` (how many wait); `paused` seconds; `levels`; `again` (ask once more after so many
     seconds; -1 for no need); `back` (seconds since the first came back after the store was away, 10 at the most);
     `grants` (``[count, seconds from now, index of the call, -1 for more]``).
     """
 
-    __slots__ = ("_at", "_back_at", "_fresh", "_logs", "_next", "_seen", "_short", "_told", "_until", "levels")
+    __slots__ = ("_back_at", "_kept", "_seen", "_short", "_told", "_until")
 
     def __init__(self) -> None:
-        self._fresh = True
-        self.levels: list[float] = []
-        self._logs: list[_Log] = []
-        self._next: list[float] = []
-        self._at = self._told = self._until = self._back_at = -math.inf
+        self._kept: dict[tuple[float, str], _Resource] = {}
+        self._told = self._until = self._back_at = -math.inf
         self._seen: dict[str, float] = {}
         self._short: dict[str, float] = {}
 
     def exchange(self, ask: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Answer *ask* at *now*, in seconds of the store's own clock."""
         specs: Sequence[Sequence[float]] = ask["specs"]
-        idle = self._advance(specs, now, ask["lag"], resume=ask["resume"])
+        if now < self._told:  # the clock was set back: time stands still instead
+            self._until += now - self._told
+            self._back_at += now - self._told
+        self._told = now
+        asked = [self._resource(spec, name, now, ask["lag"]) for spec, name in zip(specs, ask["names"], strict=True)]
+        idle = ask["lag"] > 0.0 and all(each.idle(now, ask["lag"]) for each in asked)
+        for each in asked:
+            each.advance(now, resume=ask["resume"])
         if ask["resume"] and now - self._back_at > _AWAY:
             self._back_at = now
-        self._heed(specs, ask, now)
-        workers, short = self._count(ask, specs, now)
+        self._heed(asked, ask, now)
+        workers, short = self._count(ask, asked, now)
         grants: list[list[float]] = []
         again = -1.0
         if not ask["bye"]:
-            again = self._grant(specs, ask, now, short, grants)
+            again = self._grant(asked, ask, now, short, grants)
             if idle and grants:
-                self._at = max(self._at, now + ask["lag"])
-        left = [
-            level if spec[0] == BUCKET else spec[1] - log.used
-            for spec, level, log in zip(specs, self.levels, self._logs, strict=True)
-        ]
+                for each in asked:
+                    each.at = max(each.at, now + ask["lag"])
         return {
             "now": now,
             "workers": workers,
             "short": short,
             "paused": max(0.0, self._until - now),
-            "levels": left,
+            "levels": [each.left() for each in asked],
             "again": again,
             "back": min(_AWAY, now - self._back_at),
             "grants": grants,
         }
 
-    def _advance(self, specs: Sequence[Sequence[float]], now: float, lag: float, *, resume: bool) -> bool:
-        """Refill until *now*; return whether all buckets had been full for *lag* and longer."""
-        if self._fresh or len(specs) != len(self.levels):
-            self.levels = [spec[3] for spec in specs]
-            self._logs = [_Log() for _ in specs]
-            self._next = [-math.inf for _ in specs]
-            self._at = now - lag
-            self._fresh = False
-        elif now < self._told:  # the clock was set back: time stands still instead
-            self._shift(now - self._told)
-        self._told = now
-        elapsed = now - self._at
-        idle = lag > 0.0 and elapsed >= lag
-        for i, spec in enumerate(specs):
-            if spec[0] == BUCKET:
-                rate, capacity = spec[1] / spec[2], spec[3]
-                idle = idle and self.levels[i] + rate * (elapsed - lag) >= capacity
-                if elapsed > 0.0:
-                    level = self.levels[i] + rate * elapsed
-                    # What was learnt stays, but does not grow.
-                    self.levels[i] = min(capacity, level) if self.levels[i] < capacity else self.levels[i]
-                if resume:
-                    self.levels[i] = min(self.levels[i], 0.0)
-            else:
-                self._logs[i].expire(now - spec[2])
-        self._at = max(self._at, now)
-        return idle
+    def _resource(self, spec: Sequence[float], name: str, now: float, lag: float) -> _Resource:
+        """Return what is kept under *name*, new or as it was, and that it is *spec* from now on."""
+        kept = self._kept.get((spec[0], name))
+        if kept is None:
+            kept = self._kept[spec[0], name] = _Resource(spec, now, lag)
+        kept.go_on(spec, now)
+        kept.pause(self._until)
+        return kept
 
-    def _heed(self, specs: Sequence[Sequence[float]], ask: Mapping[str, Any], now: float) -> None:
+    def _heed(self, asked: Sequence[_Resource], ask: Mapping[str, Any], now: float) -> None:
         """Book what came back, what was settled, what the provider said."""
+        paused = self._until > now
         for stamp, deltas in ask["changes"]:
-            for i, delta in enumerate(deltas):
-                if specs[i][0] == WINDOW:
-                    self._next[i] += self._logs[i].correct(stamp, delta, specs[i][3]) * specs[i][4]
-                elif delta > 0.0:
-                    self.levels[i] -= delta
-                else:
-                    most = 1.0 if self._until > now else specs[i][3]
-                    self.levels[i] = min(self.levels[i] - delta, max(self.levels[i], most))
+            for each, delta in zip(asked, deltas, strict=True):
+                each.correct(stamp, delta, paused=paused)
         for i, remaining, raise_to in ask["learn"]:
-            spec = specs[i]
-            if spec[0] == WINDOW:
-                foreign = spec[1] - self._logs[i].used - remaining
-                if foreign > 0.0:
-                    self._logs[i].add(now, foreign, spec[3])
-                continue
-            level = min(self.levels[i], remaining)
-            self.levels[i] = max(level, min(raise_to, 1.0 if self._until > now else spec[1]))
-        until = now + ask["pause"]
-        if ask["pause"] > 0.0 and until > self._until:
-            self.levels = [min(level, 1.0) for level in self.levels]
-            self._until = until
-            self._at = max(self._at, until)
-            self._next = [max(each, until) for each in self._next]
+            asked[i].learn(remaining, raise_to, now, paused=paused)
+        if ask["pause"] > 0.0 and now + ask["pause"] > self._until:
+            self._until = now + ask["pause"]
+            for each in asked:
+                each.pause(self._until)
 
-    def _count(self, ask: Mapping[str, Any], specs: Sequence[Sequence[float]], now: float) -> tuple[int, int]:
+    def _count(self, ask: Mapping[str, Any], asked: Sequence[_Resource], now: float) -> tuple[int, int]:
         """Return how many workers there are, and how many of them wait."""
-        ahead = max([0.0, *(-self.levels[i] * s[2] / s[1] for i, s in enumerate(specs) if s[0] == BUCKET)])
+        ahead = max([0.0, *(-each.level / each.rate for each in asked if each.bucket)])
         recent = max(2.0, 2.0 * ahead, 4.0 * ask["horizon"])
         name = ask["id"]
         for book, told, oldest in ((self._seen, not ask["bye"], _SEEN), (self._short, bool(ask["calls"]), recent)):
@@ -151,84 +122,152 @@ class RateBook:
         return max(1, len(self._seen)), max(1, len(self._short))
 
     def _grant(
-        self,
-        specs: Sequence[Sequence[float]],
-        ask: Mapping[str, Any],
-        now: float,
-        short: int,
-        grants: list[list[float]],
+        self, asked: Sequence[_Resource], ask: Mapping[str, Any], now: float, short: int, grants: list[list[float]]
     ) -> float:
         """Promise calls in order as far as the share goes; return when to ask again, -1 if there is no need."""
         horizon = ask["horizon"]
-        room = [0.0 for _ in specs]
+        room = [0.0 for _ in asked]
         if horizon:
-            for i, spec in enumerate(specs):
-                stock = self.levels[i] if spec[0] == BUCKET else 0.0 if spec[4] else spec[1] - self._logs[i].used
-                room[i] = (max(0.0, stock) + spec[1] / spec[2] * horizon) / short - ask["held"][i]
+            for i, each in enumerate(asked):
+                room[i] = (max(0.0, each.stock()) + each.rate * horizon) / short - ask["held"][i]
         must = ask["must"]
         for j, (count, costs) in enumerate(ask["calls"]):
             for _ in repeat(None, int(count)):
                 if not must and any(cost > room[i] + EPSILON for i, cost in enumerate(costs)):
                     return -1.0
                 must = False
-                slot = self._slot(specs, costs, now)
+                slot = max(now, self._until)
+                for each, cost in zip(asked, costs, strict=True):
+                    slot = each.slot(cost, slot)
                 if slot - now > _AHEAD:
                     return slot - now - _AHEAD
-                self._book(specs, costs, slot)
+                for each, cost in zip(asked, costs, strict=True):
+                    each.book(cost, slot)
                 room = [left - cost for left, cost in zip(room, costs, strict=True)]
                 _note(grants, slot - now, j)
-        if ask["more"] and not ask["calls"]:
-            self._advance_some(specs, ask["more"], now, grants)
+        if ask["more"] and not ask["calls"] and self._until <= now:
+            _advance_some(asked, ask["more"], now, grants)
         return -1.0
 
-    def _advance_some(
-        self, specs: Sequence[Sequence[float]], more: Sequence[Any], now: float, grants: list[list[float]]
-    ) -> None:
-        """Hand out calls in advance, as long as half of everything is left for the others."""
-        count, costs = more
-        for _ in repeat(None, int(count)):
-            for i, (spec, cost) in enumerate(zip(specs, costs, strict=True)):
-                left = self.levels[i] if spec[0] == BUCKET else spec[1] - self._logs[i].used
-                if left - cost < (spec[3] if spec[0] == BUCKET else spec[1]) / 2.0:
-                    return
-            if self._until > now:
-                return
-            self._book(specs, costs, now)
-            _note(grants, 0.0, -1)
 
-    def _slot(self, specs: Sequence[Sequence[float]], costs: Sequence[float], now: float) -> float:
-        slot = max(now, self._until)
-        for i, cost in enumerate(costs):
-            if not cost:
-                continue
-            spec = specs[i]
-            if spec[0] == BUCKET:
-                missing = min(cost, spec[3]) - self.levels[i]
-                if missing > EPSILON * spec[1] / spec[2]:
-                    slot = max(slot, self._at + missing * spec[2] / spec[1])
-                continue
-            slot = max(slot, self._next[i])
-            excess = self._logs[i].used + cost - spec[1]
-            if excess > EPSILON * spec[1]:
-                slot = max(slot, self._logs[i].when_free(excess, spec[1]) + spec[2])
+def _advance_some(asked: Sequence[_Resource], more: Sequence[Any], now: float, grants: list[list[float]]) -> None:
+    """Hand out calls in advance, as long as half of everything is left for the others."""
+    count, costs = more
+    for _ in repeat(None, int(count)):
+        if any(each.left() - cost < each.whole() / 2.0 for each, cost in zip(asked, costs, strict=True)):
+            return
+        for each, cost in zip(asked, costs, strict=True):
+            each.book(cost, now)
+        _note(grants, 0.0, -1)
+
+
+class _Resource:
+    """One limit: a level that is told at `at`, or a log."""
+
+    __slots__ = ("at", "bucket", "level", "log", "next", "rate", "spec", "told", "until")
+
+    def __init__(self, spec: Sequence[float], now: float, lag: float) -> None:
+        self.level = spec[3]
+        self.log = _Log()
+        self.next = -math.inf  # when the next permit may pass, by pace
+        self.until = -math.inf  # the end of the last pause that it knows of
+        self.at = now - lag
+        self.told = now
+        self.spec = spec
+        self.go_on(spec, now)
+
+    def go_on(self, spec: Sequence[float], now: float) -> None:
+        """Be *spec* from *now* on."""
+        if now < self.told:
+            delta = now - self.told
+            self.at += delta
+            self.next += delta
+            self.until += delta
+            self.log.shift(delta)
+        if spec[3] != self.spec[3]:
+            self.level = min(self.level, spec[3])
+        self.told = now
+        self.spec = spec
+        self.bucket = spec[0] == BUCKET
+        self.rate = spec[1] / spec[2]
+
+    def idle(self, now: float, lag: float) -> bool:
+        """Whether it had been full for *lag* and longer."""
+        elapsed = now - self.at
+        return elapsed >= lag and (not self.bucket or self.level + self.rate * (elapsed - lag) >= self.spec[3])
+
+    def advance(self, now: float, *, resume: bool) -> None:
+        """Refill until *now*."""
+        if not self.bucket:
+            self.log.expire(now - self.spec[2])
+        else:
+            elapsed, capacity = now - self.at, self.spec[3]
+            if elapsed > 0.0 and self.level < capacity:  # what was learnt stays, but does not grow
+                self.level = min(capacity, self.level + self.rate * elapsed)
+            if resume:
+                self.level = min(self.level, 0.0)
+        self.at = max(self.at, now)
+
+    def pause(self, until: float) -> None:
+        """Pass nothing before *until*, and no burst then."""
+        if until > self.until:
+            self.until = until
+            self.level = min(self.level, 1.0)
+            self.at = max(self.at, until)
+            self.next = max(self.next, until)
+
+    def correct(self, stamp: float, delta: float, *, paused: bool) -> None:
+        """Book *delta* more than was promised for *stamp*."""
+        if not self.bucket:
+            self.next += self.log.correct(stamp, delta, self.spec[3]) * self.spec[4]
+        elif delta > 0.0:
+            self.level -= delta
+        else:
+            self.level = min(self.level - delta, max(self.level, 1.0 if paused else self.spec[3]))
+
+    def learn(self, remaining: float, raise_to: float, now: float, *, paused: bool) -> None:
+        """Believe that no more than *remaining* is left, and no less than *raise_to*."""
+        limit = self.spec[1]
+        if not self.bucket:
+            foreign = limit - self.log.used - remaining
+            if foreign > 0.0:
+                self.log.add(now, foreign, self.spec[3])
+            return
+        self.level = max(min(self.level, remaining), min(raise_to, 1.0 if paused else limit))
+
+    def left(self) -> float:
+        """Return what is not promised yet."""
+        return self.level if self.bucket else self.spec[1] - self.log.used
+
+    def whole(self) -> float:
+        """Return what there is at the most."""
+        return self.spec[3] if self.bucket else self.spec[1]
+
+    def stock(self) -> float:
+        """Return what could pass at once."""
+        return 0.0 if not self.bucket and self.spec[4] else self.left()
+
+    def slot(self, cost: float, earliest: float) -> float:
+        """Return the first moment from *earliest* on at which *cost* is there."""
+        if not cost:
+            return earliest
+        spec = self.spec
+        if self.bucket:
+            missing = min(cost, spec[3]) - self.level
+            return max(earliest, self.at + missing / self.rate) if missing > EPSILON * self.rate else earliest
+        slot = max(earliest, self.next)
+        excess = self.log.used + cost - spec[1]
+        if excess > EPSILON * spec[1]:
+            slot = max(slot, self.log.when_free(excess, spec[1]) + spec[2])
         return slot
 
-    def _book(self, specs: Sequence[Sequence[float]], costs: Sequence[float], slot: float) -> None:
-        for i, cost in enumerate(costs):
-            spec = specs[i]
-            if spec[0] == BUCKET:
-                self.levels[i] -= cost
-            elif cost:
-                self._logs[i].add(slot, cost, spec[3])
-                self._next[i] = max(self._next[i], slot - spec[5]) + cost * spec[4]
-
-    def _shift(self, delta: float) -> None:
-        self._at += delta
-        self._until += delta
-        self._back_at += delta
-        self._next = [each + delta for each in self._next]
-        for log in self._logs:
-            log.shift(delta)
+    def book(self, cost: float, slot: float) -> None:
+        """Promise *cost* for *slot*."""
+        if self.bucket:
+            self.level -= cost
+        elif cost:
+            self.log.add(slot, cost, self.spec[3])
+            self.next = max(self.next, slot - self.spec[5]) + cost * self.spec[4]
 
 
 class _Log:

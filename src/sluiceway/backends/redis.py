@@ -81,7 +81,7 @@ class RedisStore(SharedStore):
         script = line.connection.scripts[kind]
         keys = [key + part for part in _PARTS[kind]]
         if kind == "rate":
-            keys += [f"{key}:{part}{i}" for i in range(len(ask["specs"])) for part in ("stamps", "costs")]
+            keys += [f"{key}:{part}:{name}" for name in ask["names"] for part in ("stamps", "costs")]
         now, answer = await script(keys=keys, args=[json.dumps(ask)])
         return {**json.loads(answer), "now": float(now)}
 

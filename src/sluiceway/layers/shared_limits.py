@@ -99,7 +99,10 @@ def shared_rate(
     exact = algorithm == "sliding_window"
     lag = LAG if first.unit == REQUESTS and rate * burst >= LARGE else 0.0
     limits = [(spec.limit, spec.window, spec.long) for spec in specs]
-    feeder = SharedRate(store, key, limits, exact=exact, burst=burst, margin=margin, lag=0.0 if exact else lag)
+    # What is counted over another window is another log; a bucket may become another one.
+    names = [f"{spec.name}/{spec.window:g}" if exact or spec.long else spec.name for spec in specs]
+    settings = {"burst": burst, "margin": margin, "lag": 0.0 if exact else lag}
+    feeder = SharedRate(store, key, limits, names=names, exact=exact, **settings)
     limiter: Limiter = feeder.pool if exact or first.long else Spread(feeder.pool, rate)
     return limiter, Shared(feeder, shared_places(store, key, places))
 

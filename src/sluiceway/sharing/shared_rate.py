@@ -40,7 +40,7 @@ class SharedRate(Feeder):
     Args:
         store: where the limits are kept.
         key: whose they are.
-        limits: each of them.
+        limits: each of them; names: theirs, under which the store keeps each.
         exact: whether all are exact windows.
         burst, margin, lag: seconds; see `rate_limited` and `TokenBuckets`.
     """
@@ -53,6 +53,7 @@ class SharedRate(Feeder):
         key: object,
         limits: Sequence[Limit],
         *,
+        names: Sequence[str],
         exact: bool,
         burst: float,
         margin: float,
@@ -61,6 +62,7 @@ class SharedRate(Feeder):
         super().__init__(store, key)
         self._settings: Any = {"exact": exact, "burst": burst, "margin": margin}
         self._exact = exact
+        self._names = list(names)
         self._lag = lag
         self.pool = LeasedPool([limit for limit, _, _ in limits], margin if exact else math.inf, self._hungry)
         self.room: WaitingRoom | None = None
@@ -208,6 +210,7 @@ class SharedRate(Feeder):
         changes, pool.changes = pool.changes, []
         question = {
             "specs": self._specs_now(),
+            "names": self._names,
             "lag": self._lag,
             "calls": calls,
             "must": must,

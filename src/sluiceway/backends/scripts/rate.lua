@@ -1,5 +1,6 @@
 -- A rate that many processes share. algorithms/rate_book.py tells what it does and does the same, line by line.
 -- KEYS: a hash; workers seen; workers that wait; for each resource a log's stamps and its costs.
+-- The hash has a field for each resource: level or use, next by pace, at, told, capacity, end of its last pause.
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -10,32 +11,29 @@ local n = #specs
 local function text(x) return string.format('%.17g', x) end
 
 -- ---------------------------------------------------------------- state
-local names = {'told', 'at', 'until_', 'back'}
-for i = 1, n do names[4 + i] = 'v' .. i end          -- a bucket's level, what a log has used
-for i = 1, n do names[4 + n + i] = 'n' .. i end      -- when the next permit may pass, by pace
+local names = {'told', 'until_', 'back'}
+for i = 1, n do names[3 + i] = ask.specs[i][1] .. ask.names[i] end
 local kept = redis.call('HMGET', KEYS[1], unpack(names))
-local told, at, until_ = tonumber(kept[1] or nil), tonumber(kept[2] or nil), tonumber(kept[3] or nil)
-local back = tonumber(kept[4] or nil) or 0
-local value, next_ = {}, {}
-local fresh = told == nil
-for i = 1, n do
-  value[i] = tonumber(kept[4 + i] or nil)
-  next_[i] = tonumber(kept[4 + n + i] or nil) or 0
-  if value[i] == nil then fresh = true end
-end
+local told, until_ = tonumber(kept[1] or nil) or 0, tonumber(kept[2] or nil) or 0
+local back = tonumber(kept[3] or nil) or 0
+local value, next_, at, seen, size, paused = {}, {}, {}, {}, {}, {}
 
 local function stamps_key(i) return KEYS[2 + 2 * i] end
 local function costs_key(i) return KEYS[3 + 2 * i] end
 
-local function shift(delta)
-  at, until_, back = at + delta, until_ + delta, back + delta
-  for i = 1, n do
-    next_[i] = next_[i] + delta
-    if specs[i][1] == 1 then
-      for _, each in ipairs(redis.call('ZRANGE', stamps_key(i), 0, -1)) do
-        redis.call('ZINCRBY', stamps_key(i), text(delta), each)
-      end
+local function shift(i, delta)
+  at[i], next_[i], paused[i] = at[i] + delta, next_[i] + delta, paused[i] + delta
+  if specs[i][1] == 1 then
+    for _, each in ipairs(redis.call('ZRANGE', stamps_key(i), 0, -1)) do
+      redis.call('ZINCRBY', stamps_key(i), text(delta), each)
     end
+  end
+end
+
+local function pause(i)
+  if until_ > paused[i] then
+    paused[i], at[i], next_[i] = until_, math.max(at[i], until_), math.max(next_[i], until_)
+    if specs[i][1] == 0 then value[i] = math.min(value[i], 1) end
   end
 end
 
@@ -89,20 +87,22 @@ local function when_free(i, excess)
 end
 
 -- ---------------------------------------------------------------- time passes
-if fresh then
-  at, until_ = now - lag, 0
-  for i = 1, n do
-    value[i], next_[i] = specs[i][1] == 0 and specs[i][4] or 0, 0
+if now < told then until_, back = until_ + now - told, back + now - told end
+if ask.resume and now - back > AWAY then back = now end
+local idle = lag > 0
+for i = 1, n do
+  local spec, fields = specs[i], {}
+  for each in string.gmatch(kept[3 + i] or '', '%S+') do fields[#fields + 1] = tonumber(each) end
+  if #fields == 0 then
+    fields = {spec[1] == 0 and spec[4] or 0, 0, now - lag, now, spec[4], 0}
     redis.call('DEL', stamps_key(i), costs_key(i))
   end
-elseif now < told then
-  shift(now - told)
-end
-if ask.resume and now - back > AWAY then back = now end
-local elapsed = now - at
-local idle = lag > 0 and elapsed >= lag
-for i = 1, n do
-  local spec = specs[i]
+  value[i], next_[i], at[i], seen[i], size[i], paused[i] = unpack(fields)
+  if now < seen[i] then shift(i, now - seen[i]) end
+  if spec[1] == 0 and size[i] ~= spec[4] then value[i] = math.min(value[i], spec[4]) end
+  pause(i)
+  local elapsed = now - at[i]
+  idle = idle and elapsed >= lag
   if spec[1] == 0 then
     local rate, capacity = spec[2] / spec[3], spec[4]
     idle = idle and value[i] + rate * (elapsed - lag) >= capacity
@@ -111,8 +111,8 @@ for i = 1, n do
   else
     expire(i, now - spec[3])
   end
+  at[i] = math.max(at[i], now)
 end
-at = math.max(at, now)
 
 -- ---------------------------------------------------------------- what came back, what was settled, what was said
 for _, change in ipairs(ask.changes) do
@@ -140,11 +140,7 @@ for _, said in ipairs(ask.learn) do
 end
 if ask.pause > 0 and now + ask.pause > until_ then
   until_ = now + ask.pause
-  at = math.max(at, until_)
-  for i = 1, n do
-    if specs[i][1] == 0 then value[i] = math.min(value[i], 1) end
-    next_[i] = math.max(next_[i], until_)
-  end
+  for i = 1, n do pause(i) end
 end
 
 -- ---------------------------------------------------------------- who is there
@@ -178,7 +174,7 @@ local function slot_of(costs)
     local cost, spec = costs[i], specs[i]
     if cost > 0 and spec[1] == 0 then
       local missing = math.min(cost, spec[4]) - value[i]
-      if missing > EPSILON * spec[2] / spec[3] then slot = math.max(slot, at + missing * spec[3] / spec[2]) end
+      if missing > EPSILON * spec[2] / spec[3] then slot = math.max(slot, at[i] + missing * spec[3] / spec[2]) end
     elseif cost > 0 then
       slot = math.max(slot, next_[i])
       local excess = value[i] + cost - spec[2]
@@ -238,21 +234,25 @@ end
 
 if not ask.bye then
   again = promise()
-  if idle and #grants > 0 then at = math.max(at, now + lag) end
+  if idle and #grants > 0 then
+    for i = 1, n do at[i] = math.max(at[i], now + lag) end
+  end
 end
 
 -- ---------------------------------------------------------------- and back into the book
-local fields = {'told', text(now), 'at', text(at), 'until_', text(until_), 'back', text(back)}
+local fields = {'told', text(now), 'until_', text(until_), 'back', text(back)}
 local longest, left = 60, {}
 for i = 1, n do
-  fields[#fields + 1], fields[#fields + 2] = 'v' .. i, text(value[i])
-  fields[#fields + 1], fields[#fields + 2] = 'n' .. i, text(next_[i])
+  local state = {text(value[i]), text(next_[i]), text(at[i]), text(now), text(specs[i][4]), text(paused[i])}
+  fields[#fields + 1], fields[#fields + 2] = names[3 + i], table.concat(state, ' ')
   longest = math.max(longest, 2 * specs[i][3])
   left[i] = specs[i][1] == 0 and value[i] or specs[i][2] - value[i]
 end
 redis.call('HSET', KEYS[1], unpack(fields))
 local ttl = math.ceil(longest + ahead + math.max(0, until_ - now))
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ttl) end
+for _, key in ipairs(KEYS) do
+  if redis.call('TTL', key) < ttl then redis.call('EXPIRE', key, ttl) end  -- another may have longer windows
+end
 return {text(now), cjson.encode({
   workers = workers, short = short, paused = math.max(0, until_ - now), levels = left, again = again,
   back = math.min(AWAY, now - back), grants = grants
