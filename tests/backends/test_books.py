@@ -264,7 +264,7 @@ async def test_goodbye_frees_all_places(ask):
 
 def budget(ask, worker="a", **more):
     asked = {"limits": [10.0], "spent": [0.0], "told": [0.0], "hold": [0.0], "busy": [0.0], "need": []}
-    return ask("budget", worker, **(asked | {"ttl": 10.0, "keep": 60.0, "bye": False} | more))
+    return ask("budget", worker, **({"units": ["usd"], "ttl": 10.0, "keep": 60.0, "bye": False} | asked | more))
 
 
 async def test_an_allowance_is_a_slice_of_what_is_left(ask):
@@ -310,9 +310,23 @@ async def test_a_dead_workers_calls_count_as_spent_and_its_allowance_is_free(ask
 
 async def test_several_amounts_are_leased_together_or_not_at_all(ask):
     """And the answer says which of them is short."""
-    two = {"limits": [10.0, 100.0], "spent": [0.0, 0.0], "told": [0.0, 0.0], "hold": [0.0, 0.0], "busy": [0.0, 0.0]}
+    two = {"units": ["usd", "tokens"], "limits": [10.0, 100.0]}
+    two |= {"spent": [0.0, 0.0], "told": [0.0, 0.0], "hold": [0.0, 0.0], "busy": [0.0, 0.0]}
     refused = await budget(ask, need=[1.0, 101.0], **two)
     assert (False, 1, [0.0, 0.0]) == (bool(refused["granted"]), refused["short"], refused["leased"])
+
+
+async def test_a_budget_of_other_units_has_spent_none_of_them(ask):
+    """One of tokens that becomes one of USD, and then one of both; a worker of the first that dies is forgotten."""
+    tokens = {"units": ["tokens"], "limits": [1_000.0]}
+    await budget(ask, "dead", spent=[900.0], hold=[50.0], busy=[20.0], ttl=0.3, **tokens)
+    assert [0.0] == (await budget(ask, "b", need=[4.0]))["spent"]
+    await asyncio.sleep(0.4)
+    await budget(ask, "b", spent=[3.0], bye=True)
+    both = {"units": ["usd", "tokens"], "limits": [10.0, 1_000.0]}
+    both |= {"spent": [0.0, 0.0], "told": [0.0, 0.0], "hold": [0.0, 0.0], "busy": [0.0, 0.0]}
+    answer = await budget(ask, "c", **both)
+    assert ([3.0, 920.0], [0.0, 0.0]) == (answer["spent"], answer["leased"])
 
 
 # ------------------------------------------------------------------ notes

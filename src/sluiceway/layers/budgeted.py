@@ -137,7 +137,7 @@ class budgeted(Layer):
             return BudgetState(key, Budget(limits), Estimator(self._counter))
         allowance = Allowance(limits)
         keep = _DAYS_OF_A_DAY if self._periods is not None and self._periods.daily else _DAYS
-        shared = SharedBudget(self._store, key, allowance, keep)
+        shared = SharedBudget(self._store, key, allowance, self._units, keep)
         return BudgetState(key, allowance, Estimator(self._counter), shared)
 
     def _of(self, call: Call) -> BudgetState:

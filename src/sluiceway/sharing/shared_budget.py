@@ -31,15 +31,18 @@ class SharedBudget(Feeder):
     Args:
         store: where the budget is kept.
         key: whose it is.
-        allowance: this process's part.
+        allowance: this process's part; units: what each amount of it is.
         keep: days for which the store remembers it after its last use.
     """
 
     kind = "budget"
 
-    def __init__(self, store: SharedStore, key: object, allowance: Allowance, keep: float) -> None:
+    def __init__(
+        self, store: SharedStore, key: object, allowance: Allowance, units: Sequence[str], keep: float
+    ) -> None:
         super().__init__(store, key)
         self.allowance = allowance
+        self._units = list(units)
         self._keep = keep * _DAY
         self._lock: asyncio.Lock | None = None
         self._used_at = -math.inf
@@ -97,6 +100,7 @@ class SharedBudget(Feeder):
         allowance = self.allowance
         told = list(allowance.spent)
         question = {
+            "units": self._units,
             "limits": list(allowance.whole),
             "spent": told,
             "told": list(allowance.told),

@@ -1,11 +1,12 @@
 -- A budget that many processes share. algorithms/budget_book.py tells what it does and does the same.
--- KEYS: when leases end; leases ("id:i"); of them under way ("id:i"), and heard to be spent ("id:hi"); what is spent.
+-- KEYS: when leases end; leases ("id:unit"); of them under way ("id:unit"), and heard to be spent ("id:h:unit"); what
+-- is spent ("s:unit").
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local EPSILON, PARTS = 1e-9, 4
 local ends, leases, busys, spents = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local n = #ask.limits
+local units, n = ask.units, #ask.limits
 local function text(x) return string.format('%.17g', x) end
 local function number(key, field) return tonumber(redis.call('HGET', key, field) or nil) or 0 end
 
@@ -17,38 +18,44 @@ redis.call('HSET', spents, 'told', text(now))
 
 local function forget(name)
   redis.call('ZREM', ends, name)
-  for i = 1, n do
-    redis.call('HDEL', leases, name .. ':' .. i)
-    redis.call('HDEL', busys, name .. ':' .. i, name .. ':h' .. i)
+  for _, field in ipairs(redis.call('HKEYS', spents)) do
+    local unit = string.match(field, '^s:(.+)$')
+    if unit then
+      redis.call('HDEL', leases, name .. ':' .. unit)
+      redis.call('HDEL', busys, name .. ':' .. unit, name .. ':h:' .. unit)
+    end
   end
 end
 
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', text(now))) do
   if name ~= ask.id then
-    for i = 1, n do redis.call('HINCRBYFLOAT', spents, 's' .. i, text(number(busys, name .. ':' .. i))) end
+    for _, field in ipairs(redis.call('HKEYS', spents)) do
+      local unit = string.match(field, '^s:(.+)$')
+      if unit then redis.call('HINCRBYFLOAT', spents, field, text(number(busys, name .. ':' .. unit))) end
+    end
     forget(name)
   end
 end
 local spent = {}
 for i = 1, n do
-  local field = ask.id .. ':h' .. i
+  local field = ask.id .. ':h:' .. units[i]
   local before = tonumber(redis.call('HGET', busys, field) or nil) or ask.told[i]
   local heard = math.max(before, ask.spent[i])
-  spent[i] = tonumber(redis.call('HINCRBYFLOAT', spents, 's' .. i, text(heard - before)))
+  spent[i] = tonumber(redis.call('HINCRBYFLOAT', spents, 's:' .. units[i], text(heard - before)))
   redis.call('HSET', busys, field, text(heard))
-  redis.call('HSET', leases, ask.id .. ':' .. i, text(ask.hold[i]))
-  redis.call('HSET', busys, ask.id .. ':' .. i, text(ask.busy[i]))
+  redis.call('HSET', leases, ask.id .. ':' .. units[i], text(ask.hold[i]))
+  redis.call('HSET', busys, ask.id .. ':' .. units[i], text(ask.busy[i]))
 end
 redis.call('ZADD', ends, text(now + ask.ttl), ask.id)
 local workers = redis.call('ZCARD', ends)
 
-local leased = {}
-for i = 1, n do leased[i] = 0 end
+local of, leased = {}, {}
 local all = redis.call('HGETALL', leases)
 for k = 1, #all, 2 do
-  local i = tonumber(string.match(all[k], ':(%d+)$'))
-  leased[i] = leased[i] + tonumber(all[k + 1])
+  local unit = string.match(all[k], ':([^:]+)$')
+  of[unit] = (of[unit] or 0) + tonumber(all[k + 1])
 end
+for i = 1, n do leased[i] = of[units[i]] end
 
 local granted, short = {}, -1
 if #ask.need > 0 then
@@ -62,7 +69,7 @@ if #ask.need > 0 then
   end
   for i = 1, #granted do
     leased[i] = leased[i] + granted[i]
-    redis.call('HSET', leases, ask.id .. ':' .. i, text(ask.hold[i] + granted[i]))
+    redis.call('HSET', leases, ask.id .. ':' .. units[i], text(ask.hold[i] + granted[i]))
   end
 end
 if ask.bye then
