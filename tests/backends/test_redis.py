@@ -222,7 +222,13 @@ def test_addresses_that_are_none_are_refused(url, error, message):
 
 @pytest.mark.parametrize(
     "address",
-    ["redis://:topsecret@h:port", "redis://:top/secret@h", "redis://:topsecret@h/0?db=x", "redis://:topsecret@h?no=1"],
+    [
+        "redis://:topsecret@h:port",
+        "redis://:top#secret@localhost",
+        "redis://:top/secret@h",
+        "redis://:topsecret@h/0?db=x",
+        "redis://:topsecret@h?no=1",
+    ],
 )
 def test_an_address_that_leads_nowhere_is_refused_when_the_store_is_made(address):
     """Each process went on alone with the whole limit, as if Redis were away, and told parts of the password."""
@@ -236,6 +242,17 @@ def test_an_option_that_redis_does_not_have_is_refused_by_its_name():
     """As above: it was found at the first call, in the background."""
     with pytest.raises(ValueError, match="unexpected keyword argument 'sockt_timeout'"):
         RedisStore("redis://localhost", sockt_timeout=3)
+    with pytest.raises(ValueError, match="protocol"):
+        RedisStore("redis://localhost", protocol=7)
+
+
+async def test_what_the_server_says_is_told(redis_server):
+    """Not only of which kind the error is."""
+    store = RedisStore(f"{redis_server.url}/99", prefix="refused")
+    limiter = rate_limited(rps=500, store=store)
+    await limiter(ScriptedProvider(1))()
+    assert "away: ResponseError('DB index is out of range')" == limiter.snapshot()[0].shared.store
+    await store.aclose()
 
 
 def test_its_repr_shows_no_password():

@@ -40,7 +40,8 @@ class RedisStore(SharedStore):
 
     Raises:
         MissingExtra: redis is not installed.
-        TypeError, ValueError: a setting has the wrong type or is out of range.
+        TypeError, ValueError: a setting has the wrong type or is out of range, the address cannot be read, or an option
+            is none of redis-py's; nothing connects yet.
     """
 
     def __init__(

@@ -87,7 +87,10 @@ class Line:
         return answer
 
     def _failed(self, store: SharedStore, error: Exception) -> None:
-        self.reason = f"no answer within {store.timeout:g} s" if isinstance(error, TimeoutError) else repr(error)[:200]
+        if isinstance(error, TimeoutError):
+            self.reason = f"no answer within {store.timeout:g} s"
+        else:  # not repr: that of redis-py leaves out what the server said
+            self.reason = f"{type(error).__name__}({str(error)!r})"[:200]
         self._retry_at = _now() + self._wait * random.uniform(0.75, 1.25)
         self._wait = min(_LAST, self._wait * 2.0)
         self._connects = True
