@@ -214,8 +214,8 @@ async def test_workers_are_counted_and_say_goodbye(ask):
 # ------------------------------------------------------------------ places
 
 
-def places(ask, worker, wanted, busy=0, *, limit=10, ttl=10.0, bye=False):
-    return ask("places", worker, limit=limit, wanted=wanted, busy=busy, ttl=ttl, bye=bye)
+def places(ask, worker, wanted, busy=0, *, limit=10, ttl=10.0, had=False, bye=False):
+    return ask("places", worker, limit=limit, wanted=wanted, busy=busy, had=had, ttl=ttl, bye=bye)
 
 
 async def test_places_are_dealt_out_by_need(ask):
@@ -250,6 +250,25 @@ async def test_fewer_places_than_workers_go_round(ask):
     assert 0 == (await places(ask, "b", 3, limit=1))["part"]
     assert 0 == (await places(ask, "a", 3, busy=0, limit=1))["part"]
     assert 1 == (await places(ask, "b", 3, limit=1))["part"]
+
+
+async def test_a_book_that_was_lost_deals_nothing_out_before_all_have_told_what_they_have(ask):
+    """Somebody has places and is not known: others have some too. A worker that is known is no such sign."""
+    assert 4 == (await places(ask, "a", 20, busy=4, had=True))["part"]
+    assert 0 == (await places(ask, "new", 5))["part"]
+    assert 10 == (await places(ask, "b", 20, busy=6, had=True))["held"]
+    await asyncio.sleep(3.1)
+    for worker in "ab":
+        await places(ask, worker, 20, busy=3, had=True)
+    assert (await places(ask, "new", 5))["part"] > 0
+
+
+async def test_who_was_taken_for_dead_does_not_stop_the_others(ask):
+    """A book that has been there for a while has not lost anything."""
+    await places(ask, "a", 3)
+    await asyncio.sleep(3.1)
+    assert 2 == (await places(ask, "late", 2, busy=1, had=True))["part"]
+    assert 8 == (await places(ask, "a", 20, busy=3, had=True))["part"]
 
 
 async def test_goodbye_frees_all_places(ask):

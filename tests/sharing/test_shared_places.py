@@ -247,6 +247,22 @@ async def test_while_the_store_is_away_its_policy_holds(server, away, most):
     await crew.end()
 
 
+@pytest.mark.parametrize("down", [0, 4])
+async def test_a_store_that_lost_everything_does_not_deal_out_what_is_in_use(server, down):
+    """Flushed, or started again with nothing on disk: the first to ask again does not get the places of all others."""
+    crew = Crew(server, 12)
+    for name in "abc":
+        crew.worker(name, latency=6)
+    await asyncio.sleep(20)
+    server.lose_everything()
+    server.down = down > 0
+    await asyncio.sleep(down)
+    server.down = False
+    await asyncio.sleep(30)
+    assert (12, 12) == (crew.inside, crew.peak)
+    await crew.end()
+
+
 async def test_requests_and_places_are_taken_together(server):
     """rate_limited(in_flight=) shares both."""
     inside = peak = 0

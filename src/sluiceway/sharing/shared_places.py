@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.sharing.feeder import Feeder
 from sluiceway.sharing.line import StoreAwayError
@@ -53,6 +53,7 @@ class SharedPlaces(Feeder):
             return None
         spare = 1 + busy // 4 if now - self._used_at < _LINGER / 2.0 else 0
         before = places.limit
+        had = before > 0 or busy > 0
         wanted = busy + waiting + spare
         # Calls begin while the question is on its way: of what it gives back none may, and the rest counts as in use.
         if self.line is not None and self.line.away:
@@ -60,7 +61,7 @@ class SharedPlaces(Feeder):
         else:
             places.limit = min(before, wanted)
             busy = max(busy, int(places.limit))
-        question = {"limit": self.limit, "wanted": wanted, "busy": busy, "ttl": self.store.lease, "bye": False}
+        question = self._question(wanted, busy, had=had, bye=False)
         try:
             part = int((await self.ask(question))["part"])
         except StoreAwayError:
@@ -74,6 +75,10 @@ class SharedPlaces(Feeder):
         if busy > part:  # what is over goes back as calls end, or at once if none began
             return _SHORT * 2.0
         return min(usual, max(self._pause, _EACH * self.workers)) if short else min(usual, self.store.lease / 3.0)
+
+    def _question(self, wanted: int, busy: int, *, had: bool, bye: bool) -> dict[str, Any]:
+        ttl = self.store.lease
+        return {"limit": self.limit, "wanted": wanted, "busy": busy, "had": had, "ttl": ttl, "bye": bye}
 
     def _stand_in(self) -> int:
         if self.store.away == "open":
@@ -90,5 +95,4 @@ class SharedPlaces(Feeder):
         self.places.limit = 0
         line = self.line
         if line is not None and not line.away:
-            question = {"limit": self.limit, "wanted": busy, "busy": busy, "ttl": self.store.lease, "bye": not busy}
-            await self.ask(question)
+            await self.ask(self._question(busy, busy, had=busy > 0, bye=not busy))

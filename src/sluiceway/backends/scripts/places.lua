@@ -1,5 +1,6 @@
 -- Places that many processes share. algorithms/places_book.py tells what it does and does the same.
--- KEYS: when leases end; leases; what is wanted; when each got something last.
+-- KEYS: when leases end; leases; what is wanted; when each got something last, and of the book '' (when it was asked),
+-- 'since' and 'lost'.
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -11,14 +12,17 @@ local function forget(name)
   for _, key in ipairs({leases, wants, gots}) do redis.call('HDEL', key, name) end
 end
 
+local GRACE = 3
 local told = tonumber(redis.call('HGET', gots, '') or nil) or 0
+local since = tonumber(redis.call('HGET', gots, 'since') or nil) or now
 if now < told then  -- the clock was set back
   for _, name in ipairs(redis.call('ZRANGE', ends, 0, -1)) do
     redis.call('ZINCRBY', ends, text(now - told), name)
     redis.call('HINCRBYFLOAT', gots, name, text(now - told))
   end
+  since = since + now - told
 end
-redis.call('HSET', gots, '', text(now))
+redis.call('HSET', gots, '', text(now), 'since', text(since))
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', text(now))) do forget(name) end
 
 local function others()
@@ -63,11 +67,17 @@ if ask.bye then
   forget(ask.id)
   part, held = 0, others()
 else
+  local lost = false
+  if now - since < GRACE then
+    if ask.had and not redis.call('ZSCORE', ends, ask.id) then redis.call('HSET', gots, 'lost', '1') end
+    lost = redis.call('HEXISTS', gots, 'lost') == 1
+  end
   redis.call('ZADD', ends, text(now + ask.ttl), ask.id)
   redis.call('HSET', wants, ask.id, ask.wanted)
   redis.call('HSETNX', gots, ask.id, '-1')
   local theirs = others()
   part = math.max(0, math.min(part_of(ask.limit), ask.limit - theirs))
+  if lost then part = math.min(part, ask.busy) end
   if part > ask.busy then redis.call('HSET', gots, ask.id, text(now)) end
   local mine = math.max(part, ask.busy)
   redis.call('HSET', leases, ask.id, mine)
