@@ -211,11 +211,31 @@ async def test_workers_are_counted_and_say_goodbye(ask):
     assert 2 == (await rate(ask, "c", bye=True))["workers"]
 
 
+# ------------------------------------------------------------------ questions that nobody waits for any more
+
+
+async def test_a_question_that_comes_too_late_changes_nothing(ask):
+    """By the store's own clock, which the answer tells; one that comes in time is answered."""
+    questions = [
+        lambda **more: rate(ask, calls=[[5, [1.0]]], specs=[SLOW], **more),
+        lambda **more: places(ask, "a", 3, **more),
+        lambda **more: budget(ask, spent=[2.0], **more),
+        lambda **more: notes(ask, **more),
+    ]
+    for question in questions:
+        now = (await question(expires=None))["now"]
+        late = await question(expires=now - 0.001)
+        assert (True, {"now", "late"}) == (late["late"], set(late))
+        assert now <= late["now"] < now + 60.0
+        assert "late" not in await question(expires=now + 60.0)
+    assert [40.0] == pytest.approx((await rate(ask, specs=[SLOW]))["levels"], abs=2)
+
+
 # ------------------------------------------------------------------ places
 
 
-def places(ask, worker, wanted, busy=0, *, limit=10, ttl=10.0, had=False, bye=False):
-    return ask("places", worker, limit=limit, wanted=wanted, busy=busy, had=had, ttl=ttl, bye=bye)
+def places(ask, worker, wanted, busy=0, *, limit=10, ttl=10.0, had=False, bye=False, **more):
+    return ask("places", worker, limit=limit, wanted=wanted, busy=busy, had=had, ttl=ttl, bye=bye, **more)
 
 
 async def test_places_are_dealt_out_by_need(ask):
@@ -351,8 +371,8 @@ async def test_a_budget_of_other_units_has_spent_none_of_them(ask):
 # ------------------------------------------------------------------ notes
 
 
-def notes(ask, worker="a", numbers=(1.0, 2.0), text=None, version=-1, ttl=10.0, *, bye=False):
-    return ask("notes", worker, numbers=numbers, text=text, version=version, ttl=ttl, keep=60.0, bye=bye)
+def notes(ask, worker="a", numbers=(1.0, 2.0), text=None, version=-1, ttl=10.0, *, bye=False, **more):
+    return ask("notes", worker, numbers=numbers, text=text, version=version, ttl=ttl, keep=60.0, bye=bye, **more)
 
 
 async def test_numbers_of_the_others_are_added_up(ask):

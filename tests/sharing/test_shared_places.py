@@ -23,6 +23,23 @@ class Mortal(MemoryStore):
         return await super().send(line, kind, key, ask)
 
 
+class Slow(MemoryStore):
+    """A store that is given up once, and gets that question all the same, by and by."""
+
+    late = 0.0
+
+    async def send(self, line, kind, key, ask):
+        if self.late:
+            arriving, self.late = asyncio.create_task(self._arrive(kind, key, ask, self.late)), 0.0
+            await asyncio.sleep(3600)
+            await arriving
+        return await super().send(line, kind, key, ask)
+
+    async def _arrive(self, kind, key, ask, late):
+        await asyncio.sleep(late)
+        await self.server.answer(kind, key, ask)
+
+
 class Crew:
     """Workers on one bound; how many are inside, and how many were."""
 
@@ -261,6 +278,35 @@ async def test_a_store_that_lost_everything_does_not_deal_out_what_is_in_use(ser
     await asyncio.sleep(30)
     assert (12, 12) == (crew.inside, crew.peak)
     await crew.end()
+
+
+async def test_a_question_that_was_given_up_undoes_nothing_when_it_arrives(server):
+    """It says that one place is in use, and since then 19 more are."""
+    inside = 0
+
+    async def long():
+        nonlocal inside
+        inside += 1
+        await asyncio.sleep(30)
+        inside -= 1
+
+    slow, other = Slow(server), MemoryStore(server)
+    ask, ask_too = bounded(20, store=slow)(long), bounded(20, store=other)(long)
+    calls = [asyncio.create_task(ask())]
+    await asyncio.sleep(1)
+    slow.late = 1.31
+    await asyncio.sleep(1.2)
+    calls += [asyncio.create_task(ask()) for _ in range(19)]
+    await asyncio.sleep(0.1)
+    assert 20 == inside
+    calls += [asyncio.create_task(ask_too()) for _ in range(30)]
+    await asyncio.sleep(5)
+    assert 20 == inside
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    for store in (slow, other):
+        await store.aclose()
 
 
 async def test_requests_and_places_are_taken_together(server):

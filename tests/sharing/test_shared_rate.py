@@ -327,6 +327,16 @@ async def test_a_clock_that_is_set_back_or_ahead_stops_nobody(server):
     assert all(within(times, start, start + 1) >= 40 for start in range(1, 8))
 
 
+async def test_a_clock_that_is_set_ahead_makes_no_question_late(server, changes):
+    """The answer tells the time by which the same question is not."""
+    worker = Worker(server, rps=50)
+    for _ in range(3):
+        await asyncio.sleep(1)
+        server.ahead += 3_600.0
+    await working([worker], 1)
+    assert [] == changes
+
+
 # ------------------------------------------------------------------ loops and settings
 
 

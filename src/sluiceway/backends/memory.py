@@ -62,6 +62,8 @@ class MemoryServer:
         if key not in self._books:
             self._books[key] = _BOOKS[kind]()
         now = asyncio.get_running_loop().time() + self.ahead
+        if (ask.get("expires") or now) < now:
+            return {"now": now, "late": True}
         answer: dict[str, Any] = json.loads(json.dumps(self._books[key].exchange(json.loads(text), now)))
         await asyncio.sleep(self.latency / 2.0)
         return answer

@@ -74,17 +74,35 @@ class Line:
             self._retry_at = sent + self._wait  # one tries, the others wait for how that ends
         try:
             async with asyncio.timeout(store.timeout):
-                answer = await store.send(self, kind, f"{{{store.prefix}:{key}}}:{kind}", ask)
+                answer = await self._heeded(store, kind, f"{{{store.prefix}:{key}}}:{kind}", ask, sent + store.timeout)
         except Exception as error:
             self._failed(store, error)
             raise StoreAwayError(self.reason) from error
-        received = _now()
-        self._heard(sent, received, answer["now"])
         if self.away:
             self.away = False
             self._wait = _FIRST
             self._tell(store, "back")
         return answer
+
+    async def _heeded(
+        self, store: SharedStore, kind: Kind, key: str, ask: Mapping[str, Any], until: float
+    ) -> dict[str, Any]:
+        """Return the answer to *ask*, which says when nobody waits for it any more: by then it changes nothing.
+
+        A server that stood still answers all at once what was asked meanwhile, in any order, and what was given up
+        would undo what came after it.
+
+        Raises:
+            TimeoutError: it came too late, by a clock that was measured just now.
+        """
+        for _ in range(2):  # the first may find that the server's clock was set
+            sent = _now()
+            expires = until - self.offset if self.offset < math.inf else None
+            answer = await store.send(self, kind, key, {**ask, "expires": expires})
+            self._heard(sent, _now(), answer["now"])
+            if not answer.get("late"):
+                return answer
+        raise TimeoutError
 
     def _failed(self, store: SharedStore, error: Exception) -> None:
         if isinstance(error, TimeoutError):

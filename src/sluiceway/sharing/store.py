@@ -97,6 +97,9 @@ class SharedStore(ABC):
     async def send(self, line: Line, kind: Kind, key: str, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of the book of *kind* under *key* to *ask*; see `algorithms/*_book.py`.
 
+        If *ask* has a number under `expires` and that is past by the store's clock, the book is not asked, and the
+        answer is `now` and ``late: True``.
+
         Raises:
             Exception: whatever goes wrong; the store is then away.
         """

@@ -3,6 +3,7 @@
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+if now > (tonumber(ask.expires) or now) then return {string.format('%.17g', now), '{"late":true}'} end
 local ends, numbers, note = KEYS[1], KEYS[2], KEYS[3]
 local n = #ask.numbers
 local function text(x) return string.format('%.17g', x) end

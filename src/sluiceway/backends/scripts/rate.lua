@@ -4,6 +4,7 @@
 local ask = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+if now > (tonumber(ask.expires) or now) then return {string.format('%.17g', now), '{"late":true}'} end
 local EPSILON, SEEN, AHEAD, TRIES, AWAY = 1e-9, 10, 30, 32, 10
 local specs, lag, horizon = ask.specs, ask.lag, ask.horizon
 local n = #specs
