@@ -104,6 +104,24 @@ def test_an_open_pool_lets_everything_pass():
     assert 0.0 == made.take([50.0], 0.0) == made.wait([50.0], 0.0)
 
 
+def test_what_passed_an_open_pool_does_not_come_back_into_hand():
+    """Nor is it settled: nothing was taken for it. A circuit that refuses all that passes would fill the hand."""
+    made, _ = pool()
+    made.deliver(0.0, [5.0])
+    assert 0.0 == made.take([1.0], 1.0)
+    made.let_pass()
+    for now in (2.0, 3.0):
+        made.take([1.0], now)
+        made.give([1.0], now, now)
+    made.take([1.0], 4.0)
+    made.open = False
+    made.give([1.0], 5.0, 4.0)
+    made.adjust([-3.0], 5.0, 3.0)
+    assert ([4.0], []) == (made.held(), made.changes)
+    made.give([1.0], 5.0, 1.0)
+    assert [5.0] == made.held()
+
+
 @given(
     promised=st.lists(st.tuples(st.floats(0, 100), st.integers(1, 5)), max_size=20),
     taken=st.lists(st.tuples(st.floats(0, 200), st.integers(1, 4)), max_size=30),

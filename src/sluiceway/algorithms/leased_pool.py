@@ -38,6 +38,7 @@ class LeasedPool:
 
     __slots__ = (
         "_coming",
+        "_free",
         "_fresh",
         "_hand",
         "_limits",
@@ -62,6 +63,7 @@ class LeasedPool:
         self._coming: deque[tuple[float, Sequence[float]]] = deque()
         self.hungry = hungry
         self.open = False
+        self._free = [math.inf, -math.inf]  # from when until when what was taken was nobody's, the last time
         self.low = 0.0
         self.used = 0.0
         self.asked_at = -math.inf
@@ -73,6 +75,7 @@ class LeasedPool:
     def take(self, costs: Sequence[float], now: float) -> float | None:
         """Return 0.0 and take all *costs*; or take nothing, ask for more, and return the wait."""
         if self.open:
+            self._free = [min(now, self._free[0]), now]
             return 0.0
         if (self._coming and self._coming[0][0] <= now) or self._parts:
             self._arrive(now)
@@ -111,6 +114,16 @@ class LeasedPool:
             return None
         return padded(at - now, now) if at > now else 0.0
 
+    def _was_free(self, at: float) -> bool:
+        """Whether what was taken at *at* was nobody's."""
+        return self.open or self._free[0] <= at <= self._free[1]
+
+    def let_pass(self) -> None:
+        """Let everything pass from now on."""
+        if not self.open:
+            self.open = True
+            self._free = [math.inf, -math.inf]
+
     def deliver(self, at: float, amounts: Sequence[float]) -> None:
         """Hold *amounts* from *at* on."""
         if self._coming and at < self._coming[-1][0]:
@@ -145,7 +158,9 @@ class LeasedPool:
         self._hand = [0.0 for _ in self._limits]
 
     def give(self, costs: Sequence[float], now: float, at: float | None = None) -> None:
-        """Take an unused permit back into hand; it is as old as it was."""
+        """Take an unused permit back into hand; it is as old as it was. One that just passed is nobody's."""
+        if self._was_free(now if at is None else at):
+            return
         self.used -= costs[0]
         if self._fresh < math.inf:
             self._parts.appendleft([now if at is None else at, *costs])
@@ -154,6 +169,8 @@ class LeasedPool:
 
     def adjust(self, deltas: Sequence[float], now: float, at: float | None = None) -> None:
         """Have the store settle by *deltas* what was taken at *at*."""
+        if self._was_free(now if at is None else at):
+            return
         self.changes.append((now if at is None else at, list(deltas)))
         if len(self.changes) == 1:
             self.hungry()
@@ -171,6 +188,7 @@ class LeasedPool:
     def shift(self, delta: float) -> None:
         """Forget what was promised by another clock."""
         self.forget()
+        self._free = [each + delta for each in self._free]
         self.changes.clear()
         self.learnt.clear()
         self.paused_until += delta

@@ -285,7 +285,7 @@ class SharedRate(Feeder):
             return None
         self._resume = True  # what grew in the store meanwhile has been used
         if away == "open":
-            pool.open = True
+            pool.let_pass()
             self._serve()
             return None
         if self._own is None:
