@@ -36,7 +36,7 @@ def rate(ask, worker="a", calls=(), specs=(BUCKET,), **more):
     asked = {
         "specs": specs, "lag": 0.0, "calls": calls, "must": True, "more": [], "held": [0.0 for _ in specs],
         "names": [str(i) for i in range(len(specs))], "changes": [], "learn": [], "pause": 0.0, "resume": False,
-        "horizon": 0.1, "bye": False,
+        "used": [], "horizon": 0.1, "bye": False,
     }  # fmt: skip
     return ask("rate", worker, **(asked | more))
 
@@ -155,6 +155,13 @@ async def test_what_the_provider_says_remains_lowers_the_level(ask):
 async def test_who_was_away_promises_nothing_from_what_grew_meanwhile(ask):
     """The bucket looks full to the store, but its permits were used without it."""
     assert [0.0] == (await rate(ask, resume=True))["levels"]
+
+
+async def test_what_a_log_gave_away_while_the_store_was_away_is_told(ask):
+    """A bucket needs no telling, since it begins empty."""
+    specs = [SLOW, DAY]
+    assert [0.0, 2.0] == (await rate(ask, specs=specs, resume=True, used=[7.0, 3.0]))["levels"]
+    assert 2 == len(waits(await rate(ask, calls=[[4, [0.0, 1.0]]], specs=specs, horizon=1.0)))
 
 
 async def test_plenty_is_handed_out_in_advance_but_half_of_it_is_kept(ask):

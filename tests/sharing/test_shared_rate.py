@@ -37,6 +37,8 @@ def changes():
 class Worker:
     """One process, as far as the store knows: so many callers, as fast as they are let."""
 
+    pace = 0.01
+
     def __init__(self, server, *, callers=20, store=(), **limits):
         self.store = MemoryStore(server, **dict(store))
         self.limiter = rate_limited(**limits, store=self.store)
@@ -50,7 +52,7 @@ class Worker:
     async def _call(self):
         while True:
             await self._ask()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(self.pace)
 
     async def end(self):
         for task in self._tasks:
@@ -275,6 +277,23 @@ async def test_while_the_store_is_away_its_policy_holds(server, changes, away, l
     assert ["back"] * 2 == [state for state, _ in changes[2:]]
     assert within(times, 12, 15) <= 3 * 50 + 5
     assert within(times, 12, 15) >= 0.9 * 3 * 50
+
+
+@pytest.mark.parametrize(
+    "limits", [{"rpd": 100}, {"requests": 100, "window": "1h"}, {"rps": 50, "requests": 100, "window": "2h"}]
+)
+async def test_what_is_used_of_a_day_is_used_whether_the_store_is_there_or_not(server, limits):
+    """Each time that it is away, every worker goes on with its part of what is left, and tells it afterwards."""
+    workers = [Worker(server, callers=1, **limits) for _ in range(2)]
+    for worker in workers:
+        worker.pace = 0.15
+    for _ in range(4):
+        await asyncio.sleep(5)
+        server.down = True
+        await asyncio.sleep(6)
+        server.down = False
+    times = await working(workers, 10)
+    assert 98 <= len(times) <= 100
 
 
 async def test_a_store_that_lost_everything_does_not_give_a_second_burst(server):

@@ -37,7 +37,8 @@ class RateBook:
     Question: `id`; `specs`; `names` of them; `lag`; `calls` (``[count, costs]``, in order); `must` (the first of them
     even beyond the share, since nothing is held); `more` (a call to have in advance where there is plenty); `held`;
     `changes` (``[stamp, deltas]``: returned, settled); `learn` (``[i, remaining, raise to]``); `pause`; `resume` (it
-    was away: promise nothing from what grew meanwhile); `horizon`; `bye`.
+    was away: promise nothing from what grew meanwhile); `used` (of logs, while it was away; empty for nothing);
+    `horizon`; `bye`.
 
     Answer: `now`; `workers`; `short` (how many wait); `paused` seconds; `levels`; `again` (ask once more after so many
     seconds; -1 for no need); `back` (seconds since the first came back after the store was away, 10 at the most);
@@ -100,12 +101,22 @@ class RateBook:
         for stamp, deltas in ask["changes"]:
             for each, delta in zip(asked, deltas, strict=True):
                 each.correct(stamp, delta, paused=paused)
+        for each, amount in zip(asked, ask["used"], strict=False):
+            each.use(amount, now)
         for i, remaining, raise_to in ask["learn"]:
             asked[i].learn(remaining, raise_to, now, paused=paused)
         if ask["pause"] > 0.0 and now + ask["pause"] > self._until:
             self._until = now + ask["pause"]
             for each in asked:
                 each.pause(self._until)
+
+    def used(self, names: Sequence[str], now: float) -> list[float]:
+        """Return what the log of each of *names* holds at *now*; 0 where it has none."""
+        logs = [self._kept.get((WINDOW, name)) for name in names]
+        for each in logs:
+            if each is not None:
+                each.advance(now, resume=False)
+        return [0.0 if each is None else each.log.used for each in logs]
 
     def _count(self, ask: Mapping[str, Any], asked: Sequence[_Resource], now: float) -> tuple[int, int]:
         """Return how many workers there are, and how many of them wait."""
@@ -224,6 +235,11 @@ class _Resource:
             self.level -= delta
         else:
             self.level = min(self.level - delta, max(self.level, 1.0 if paused else self.spec[3]))
+
+    def use(self, amount: float, now: float) -> None:
+        """Log *amount* that was taken elsewhere."""
+        if not self.bucket and amount > 0.0:
+            self.log.add(now, amount, self.spec[3])
 
     def learn(self, remaining: float, raise_to: float, now: float, *, paused: bool) -> None:
         """Believe that no more than *remaining* is left, and no less than *raise_to*."""

@@ -70,6 +70,7 @@ class SharedRate(Feeder):
         self._own: RateBook | None = None  # while the store is away
         self._resume = False
         self._parts = 1  # of how many we are one, then
+        self._seed = (-math.inf, [0.0 for _ in limits])  # when it began, and what of its logs is not ours
         self._looking: asyncio.Task[None] | None = None
         self._look_at = self._back_for = -math.inf
         self._speed = 0.0  # permits a second that go, smoothed
@@ -219,12 +220,14 @@ class SharedRate(Feeder):
             "learn": self._learnt(now),
             "pause": max(0.0, pool.pause_asked - now),
             "resume": False,
+            "used": [],
             "horizon": self._horizon(),
             "bye": bye,
         }
         if self._own is not None and not self._back(question, now):
             return self._stand_in(question, changes)
         question["resume"] = self._resume
+        question["used"] = self._used_alone(now)
         offset = line.offset
         stamped = [[at - offset if offset < math.inf else 0.0, deltas] for at, deltas in changes]
         try:
@@ -293,11 +296,28 @@ class SharedRate(Feeder):
             self._parts = self.workers
             self._look_at = self._back_for = -math.inf
             question["resume"] = True
+            question["learn"] = self._begin_alone(now)
         question["specs"] = [self._part(spec) for spec in self._specs]
         answer = self._own.exchange({**question, "id": "", "changes": changes}, now)
         pool.pause_asked = -math.inf
         self._deliver(answer, question["calls"], question["more"], now)
         return answer
+
+    def _begin_alone(self, now: float) -> list[list[float]]:
+        """Return what is our part of what the store had left in its logs: what was used of a day is used."""
+        n = self._parts
+        left = [max(0.0, told) / n for told in self.pool.told]
+        self._seed = now, [spec[1] / n - rest for spec, rest in zip(self._specs, left, strict=True)]
+        return [[i, left[i], _FAR] for i, spec in enumerate(self._specs) if spec[0] == WINDOW]
+
+    def _used_alone(self, now: float) -> list[float]:
+        """Return what was taken from logs while the store was away, and is not told to it otherwise."""
+        if self._own is None:
+            return []
+        began, foreign = self._seed
+        used = self._own.used(self._names, now)
+        old = [spec[2] <= now - began for spec in self._specs]
+        return [max(0.0, u - (0.0 if gone else f)) for u, f, gone in zip(used, foreign, old, strict=True)]
 
     def _part(self, spec: list[float]) -> list[float]:
         """Return *spec* as one of all workers has it."""

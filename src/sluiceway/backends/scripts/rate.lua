@@ -129,6 +129,9 @@ for _, change in ipairs(ask.changes) do
     end
   end
 end
+for i, amount in ipairs(ask.used) do
+  if specs[i][1] == 1 and amount > 0 then add(i, now, amount) end
+end
 for _, said in ipairs(ask.learn) do
   local i, remaining, raise_to = said[1] + 1, said[2], said[3]
   if specs[i][1] == 1 then
