@@ -185,6 +185,30 @@ async def test_what_was_told_and_not_answered_in_time_is_counted_once():
     assert 400 == await spent_of(server)
 
 
+async def test_a_budget_that_its_store_knows_need_not_be_kept_here(server):
+    """A service with ever new tenants does not grow; whoever comes again has spent what he had."""
+    store = MemoryStore(server)
+    provider = ScriptedProvider(completion(prompt_tokens=30, completion_tokens=0))
+    layer = budgeted(tokens=100, per="tenant", count=lambda call: 30, store=store)
+    ask = layer(provider)
+    for tenant in range(1_200):
+        with hints(tenant=f"{tenant}"):
+            await ask()
+        await asyncio.sleep(0.1)
+    assert len(layer.snapshot()) <= 1_001
+    with hints(tenant="0"):
+        assert 2 == await until_refused(ask)
+    server.down = True
+    with hints(tenant="1199"):
+        await ask()
+    await asyncio.sleep(30)
+    for tenant in range(2_000, 3_100):
+        with hints(tenant=f"{tenant}"):
+            await ask()
+    assert [60.0] == [shot.spent["tokens"] for shot in layer.snapshot() if shot.key == "1199"]
+    await store.aclose()
+
+
 async def until_refused(ask):
     """Return how many calls a budget still pays for."""
     for calls in range(10_000):

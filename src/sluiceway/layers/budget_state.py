@@ -55,8 +55,10 @@ class BudgetState:
         self.unpriced = 0
 
     def busy(self) -> bool:
-        """Whether it must be kept: forgetting what a key has spent would give it all again."""
+        """Whether it must be kept: forgetting what a key has spent would give it all again, unless a store knows it."""
         budget = self.budget
+        if self.shared is not None:
+            return budget.in_flight > 0 or self.shared.busy
         return budget.in_flight > 0 or (any(budget.spent) and (self.lives is None or self.lives()))
 
     def facts(self) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:

@@ -49,6 +49,11 @@ class SharedBudget(Feeder):
         self._shared_out = False  # whether this process has taken its part while the store is away
         self._left: Sequence[float] = ()  # of that part, when nobody was there to tell what is spent of it
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something here that the store does not know."""
+        return self._task is not None or any(self.allowance.untold()) or any(self._left)
+
     def in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in *loop*.
 
@@ -141,7 +146,7 @@ class SharedBudget(Feeder):
             try:
                 await self._exchange([])
             except StoreAwayError:
-                return _EVERY
+                return _EVERY if self._used_at + _LINGER >= now else self.store.lease / 3.0
         return min(max(_EVERY, _EACH * self.workers), self.store.lease / 3.0)
 
     async def goodbye(self, now: float) -> None:  # noqa: ARG002 - a budget knows no time
