@@ -147,6 +147,39 @@ async def test_a_limit_that_is_lowered_holds_from_then_on(server):
     assert busiest(times, 1.0) <= 10 + 7
 
 
+@pytest.mark.parametrize(
+    ("limits", "latest"),
+    [({"tpd": 1_000}, 20), ({"tpd": 1_000, "algorithm": "sliding_window"}, 20), ({"tpm": 500}, 35)],
+)
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+async def test_who_can_be_promised_nothing_hears_soon_of_what_others_did_not_need(server, limits, latest, where):
+    """Two calls reserve all of a day and take a hundredth of it: the third does not wait until tomorrow."""
+    provider = ScriptedProvider(completion(prompt_tokens=5, completion_tokens=5), latency=5)
+    ask, other = (rate_limited(**limits, tokens=lambda _: 500, store=MemoryStore(server))(provider) for _ in range(2))
+    first = [asyncio.create_task(ask()) for _ in range(2)]
+    await asyncio.sleep(1)
+    await (ask if where == "here" else other)()
+    assert now() <= latest
+    await asyncio.gather(*first)
+
+
+async def test_what_was_settled_is_told_while_others_of_the_same_worker_wait(server):
+    """Within moments, though there is nothing to ask before the next permit that is promised comes due."""
+    provider = ScriptedProvider(completion(prompt_tokens=5, completion_tokens=5), latency=1)
+    limiter = rate_limited(tpm=6_000, tokens=lambda call: call.args[0], store=MemoryStore(server))
+    ask = limiter(provider)
+    waiting = [asyncio.create_task(ask(cost)) for cost in (1_000, 1_000, 100)]
+    await asyncio.sleep(1.5)
+    other = MemoryStore(server)
+    layer = rate_limited(tpm=6_000, tokens=lambda _: 1, store=other)
+    began = now()
+    await layer(ScriptedProvider(1))()
+    assert now() - began < 12
+    assert layer.snapshot()[0].available["tpm"] > -1_000
+    await asyncio.gather(*waiting)
+    await other.aclose()
+
+
 async def test_a_pause_that_one_process_hears_of_is_for_all(server):
     """After a 429 with Retry-After nobody goes on before its end."""
     other = Worker(server, rps=50)

@@ -25,9 +25,8 @@ _SETTLE: Final = 0.05  # seconds for which what was settled may wait for company
 _LINGER: Final = 0.1  # seconds for which permits are kept that nobody wants, and two blocks
 _SOON: Final = 0.002
 _EARLY: Final = 0.005  # seconds ahead of its need, and two trips, that a block is asked for
-_SPREAD: Final = (
-    5.0  # seconds over which those ask again for whom nothing can be promised yet: what can be lasts longer
-)
+_AGAIN: Final = 5.0  # seconds until those ask again for whom nothing can be promised yet: others may give some back
+_SPREAD: Final = 5.0  # seconds over which they do: what can be promised lasts longer
 _LONGEST: Final = 1.0  # seconds that a block covers, where answers take long
 _FAR: Final = -1e18
 _LOOK: Final = 0.25  # seconds between two looks at whether the store is back
@@ -78,6 +77,7 @@ class SharedRate(Feeder):
         self._share = [0.0 for _ in limits]
         self._typical: Sequence[float] = [1.0 for _ in limits]
         self._deaf_until = -math.inf
+        self._news_at = math.inf  # since when there is something settled to be told
         self._moved_at = -math.inf
 
     def resize(self, limits: Sequence[Limit]) -> None:
@@ -86,9 +86,10 @@ class SharedRate(Feeder):
         self._specs = book_specs(limits, block=self.store.block, **self._settings)
 
     def _hungry(self) -> None:
-        """The pool ran short, or has something to tell."""
+        """The pool ran short, or has something to tell: that others wait for, even while there is nothing to ask."""
         loop = self._loop
-        if self._task is None or loop is None or loop.time() >= self._deaf_until:
+        news = bool(self.pool.changes) and self._news_at == math.inf
+        if news or self._task is None or loop is None or loop.time() >= self._deaf_until:
             self.kick()
 
     # ------------------------------------------------------------------ a turn
@@ -101,12 +102,14 @@ class SharedRate(Feeder):
         ahead = self._ahead(now) if not calls and not covered else []
         lead = _EARLY + 2.0 * (self.line.trip if self.line is not None else 0.0)
         due = pool.last_due() - lead
-        asks = bool(calls) and (not covered or (now >= due and self._more_for_us(calls))) and now >= self._deaf_until
         if not calls and not ahead and self._idle(now):
             pool.put_back(now)
             if not pool.changes and not self._untold(now):
                 return None
-        late = pool.changes and now - pool.changes[0][0] >= _SETTLE
+        self._news_at = min(now, self._news_at) if pool.changes else math.inf
+        late = now - self._news_at >= _SETTLE
+        asks = bool(calls) and (not covered or (now >= due and self._more_for_us(calls)))
+        asks = asks and (late or now >= self._deaf_until)  # with what came back there may be something to be had
         if not (asks or ahead or late or pool.pause_asked > now):
             return self._pause(now, calls, due)
         answer = await self._exchange(calls if asks else [], ahead, now, must=not covered)
@@ -115,8 +118,8 @@ class SharedRate(Feeder):
         if answer is None:  # closed or open, and away
             return self._nothing(now)
         if answer["again"] >= 0.0:
-            self._deaf_until = now + answer["again"] + random.uniform(_SOON, _SPREAD)
-            return self._deaf_until - now
+            self._deaf_until = now + min(answer["again"], _AGAIN) + random.uniform(_SOON, _SPREAD)
+            return self._pause(now, calls, -math.inf)
         if self._pending or (calls and not self.store.block and pool.last_due() <= now):
             return 0.0
         return self._pause(now, calls, pool.last_due() - lead)
@@ -124,11 +127,12 @@ class SharedRate(Feeder):
     def _pause(self, now: float, calls: Sequence[Any], due: float) -> float:
         """Return how long to sleep: until more is to be asked for, or something is to be told."""
         if due > now:
-            self._deaf_until = due
+            self._deaf_until = max(due, self._deaf_until)
         pool = self.pool
-        ends = [due] if due > now else [now + max(_SOON, self.store.block / 4.0)] if calls else []
+        deaf = self._deaf_until > now
+        ends = [self._deaf_until] if deaf else [now + max(_SOON, self.store.block / 4.0)] if calls else []
         if pool.changes:
-            ends.append(max(now + _SOON, pool.changes[0][0] + _SETTLE))
+            ends.append(max(now + _SOON, self._news_at + _SETTLE))
         if not calls:
             ends.append(now + max(_LINGER, 2.0 * self.store.block) / 2.0)
         return max(_SOON / 2.0, min(ends) - now)
@@ -209,6 +213,7 @@ class SharedRate(Feeder):
         line, pool = self.line, self.pool
         assert line is not None
         changes, pool.changes = pool.changes, []
+        self._news_at = math.inf
         question = {
             "specs": self._specs_now(),
             "names": self._names,
