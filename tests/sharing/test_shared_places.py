@@ -264,6 +264,24 @@ async def test_while_the_store_is_away_its_policy_holds(server, away, most):
     await crew.end()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_store_that_goes_away_while_nobody_is_there_stops_nobody(server, workers):
+    """The number of workers last heard of is not that without oneself, who has just said goodbye."""
+    bounds = [bounded(4, store=MemoryStore(server)) for _ in range(workers)]
+    provider = ScriptedProvider(1, latency=1)
+    asks = [bound(provider) for bound in bounds]
+    await asyncio.gather(*[ask() for ask in asks])
+    await asyncio.sleep(10)
+    server.down = True
+    began = asyncio.get_running_loop().time()
+    calls = [asyncio.create_task(ask()) for ask in asks for _ in range(4)]
+    await asyncio.sleep(0.5)
+    assert 4 == sum(bound.snapshot()[0].in_flight for bound in bounds)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*calls)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(workers, abs=0.1)
+
+
 @pytest.mark.parametrize("down", [0, 4])
 async def test_a_store_that_lost_everything_does_not_deal_out_what_is_in_use(server, down):
     """Flushed, or started again with nothing on disk: the first to ask again does not get the places of all others."""

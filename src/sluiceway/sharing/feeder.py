@@ -158,7 +158,8 @@ class Feeder:
         line = self.line
         assert line is not None
         answer = await line.exchange(self.store, self.kind, self.key, {"id": self.worker, **question})
-        self.workers = int(answer["workers"])
+        if not question["bye"]:  # then we are not among them, but are again at the next call
+            self.workers = max(1, int(answer["workers"]))
         return answer
 
     async def turn(self, now: float) -> float | None:

@@ -49,8 +49,8 @@ class SharedPlaces(Feeder):
         waiting = 0 if self.room is None else len(self.room)
         if busy or waiting:
             self._used_at = now
-        elif now - self._used_at > _LINGER:
-            return None
+        elif now - self._used_at > _LINGER and not (self.line is not None and self.line.away):
+            return None  # not while nobody could be asked for them again
         spare = 1 + busy // 4 if now - self._used_at < _LINGER / 2.0 else 0
         before = places.limit
         had = before > 0 or busy > 0
