@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 
 import pytest
@@ -402,6 +403,24 @@ def test_one_object_serves_one_loop_after_the_other(server):
 
     for _ in range(3):
         run(some())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio.eager_task_factory is of Python 3.12")
+def test_where_all_tasks_are_eager_each_state_has_one_task(server):
+    """One that is kicked by what it does at once, before anybody knows it, does not begin a second time."""
+    limiter = rate_limited(rps=50, store=MemoryStore(server))
+    ask = limiter(ScriptedProvider(1, latency=0.1))
+
+    async def many():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        await ask()
+        await asyncio.sleep(5)
+        server.down = True
+        for _ in range(5):
+            await asyncio.gather(*[ask() for _ in range(20)])
+            assert 1 == sum(task.get_name().startswith("sluiceway rate") for task in asyncio.all_tasks())
+
+    run(many())
 
 
 def test_a_store_keeps_no_event_loop():

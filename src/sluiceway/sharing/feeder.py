@@ -45,6 +45,7 @@ class Feeder:
         self._pending = False
         self._resting = False
         self._ending = False
+        self._starting = False
         self.line: Line | None = None
 
     @property
@@ -67,7 +68,7 @@ class Feeder:
         if sleeper is not None and not sleeper.done():
             sleeper.set_result(None)
             return
-        if self._task is None:
+        if self._task is None and not self._starting:
             self._start(asyncio.get_running_loop())
 
     def in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -92,7 +93,11 @@ class Feeder:
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._resting = self._ending = False
-        self._task = loop.create_task(self._run(loop), name=f"sluiceway {self.kind} {self.store.prefix}")
+        self._starting = True  # where tasks are eager it runs before it is known, and may be kicked by what it does
+        try:
+            self._task = loop.create_task(self._run(loop), name=f"sluiceway {self.kind} {self.store.prefix}")
+        finally:
+            self._starting = False
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
