@@ -321,8 +321,8 @@ async def test_what_is_used_of_a_day_is_used_whether_the_store_is_there_or_not(s
     workers = [Worker(server, callers=1, **limits) for _ in range(2)]
     for worker in workers:
         worker.pace = 0.15
-    for _ in range(4):
-        await asyncio.sleep(5)
+    for up in (5, 15, 15):  # once they have heard of each other
+        await asyncio.sleep(up)
         server.down = True
         await asyncio.sleep(6)
         server.down = False

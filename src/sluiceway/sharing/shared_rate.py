@@ -30,6 +30,7 @@ _SPREAD: Final = 5.0  # seconds over which they do: what can be promised lasts l
 _LONGEST: Final = 1.0  # seconds that a block covers, where answers take long
 _FAR: Final = -1e18
 _LOOK: Final = 0.25  # seconds between two looks at whether the store is back
+_SPAN: Final = 60.0  # seconds; what was used of longer windows is told at each look, since others return before us
 _GRACE: Final = 3.0  # seconds in which everybody has looked, more than the longest pause between two tries
 
 
@@ -70,6 +71,7 @@ class SharedRate(Feeder):
         self._resume = False
         self._parts = 1  # of how many we are one, then
         self._seed = (-math.inf, [0.0 for _ in limits])  # when it began, and what of its logs is not ours
+        self._owned_up = [0.0 for _ in limits]  # of what was used alone
         self._looking: asyncio.Task[None] | None = None
         self._look_at = self._back_for = -math.inf
         self._speed = 0.0  # permits a second that go, smoothed
@@ -104,13 +106,14 @@ class SharedRate(Feeder):
         due = pool.last_due() - lead
         if not calls and not ahead and self._idle(now):
             pool.put_back(now)
-            if not pool.changes and not self._untold(now):
+            if not (pool.changes or self._untold(now) or self._owes(now)):
                 return None
         self._news_at = min(now, self._news_at) if pool.changes else math.inf
         late = now - self._news_at >= _SETTLE
         asks = bool(calls) and (not covered or (now >= due and self._more_for_us(calls)))
         asks = asks and (late or now >= self._deaf_until)  # with what came back there may be something to be had
-        if not (asks or ahead or late or pool.pause_asked > now):
+        looks = now >= self._look_at and self._owes(now)
+        if not (asks or ahead or late or looks or pool.pause_asked > now):
             return self._pause(now, calls, due)
         answer = await self._exchange(calls if asks else [], ahead, now, must=not covered)
         now = self._now()
@@ -118,7 +121,8 @@ class SharedRate(Feeder):
         if answer is None:  # closed or open, and away
             return self._nothing(now)
         if answer["again"] >= 0.0:
-            self._deaf_until = now + min(answer["again"], _AGAIN) + random.uniform(_SOON, _SPREAD)
+            longest = _AGAIN + random.uniform(_SOON, _SPREAD) if self._own is None else _LOOK
+            self._deaf_until = now + min(answer["again"] + random.uniform(_SOON, _SPREAD), longest)
             return self._pause(now, calls, -math.inf)
         if self._pending or (calls and not self.store.block and pool.last_due() <= now):
             return 0.0
@@ -135,6 +139,8 @@ class SharedRate(Feeder):
             ends.append(max(now + _SOON, self._news_at + _SETTLE))
         if not calls:
             ends.append(now + max(_LINGER, 2.0 * self.store.block) / 2.0)
+        if self._own is not None:
+            ends.append(now + _LOOK)
         return max(_SOON / 2.0, min(ends) - now)
 
     def _nothing(self, now: float) -> float | None:
@@ -200,6 +206,10 @@ class SharedRate(Feeder):
     def _untold(self, now: float) -> bool:
         return self.pool.pause_asked > now
 
+    def _owes(self, now: float) -> bool:
+        """Whether the store is still to be told what was used without it: others would use that a second time."""
+        return any(amount > EPSILON for amount in self._used_alone(now))
+
     def _now(self) -> float:
         assert self._loop is not None
         return self._loop.time()
@@ -257,8 +267,12 @@ class SharedRate(Feeder):
         return False
 
     async def _look(self, question: dict[str, Any]) -> None:
+        alone = zip(self._used_alone(self._now()), self._specs, strict=False)
+        used = [amount if spec[2] > _SPAN else 0.0 for amount, spec in alone]
+        question = {**question, "specs": self._specs_now(), "used": used, "resume": True}
         try:
-            answer = await self.ask({**question, "calls": [], "more": [], "changes": [], "resume": True})
+            answer = await self.ask({**question, "calls": [], "more": [], "changes": []})
+            self._owned_up = [a + b for a, b in zip(self._owned_up, used, strict=False)]
             self._back_for = float(answer["back"])
         except StoreAwayError:
             self._back_for = -math.inf
@@ -312,6 +326,7 @@ class SharedRate(Feeder):
         """Return what is our part of what the store had left in its logs: what was used of a day is used."""
         n = self._parts
         left = [max(0.0, told) / n for told in self.pool.told]
+        self._owned_up = [0.0 for _ in self._specs]
         self._seed = now, [spec[1] / n - rest for spec, rest in zip(self._specs, left, strict=True)]
         return [[i, left[i], _FAR] for i, spec in enumerate(self._specs) if spec[0] == WINDOW]
 
@@ -321,8 +336,10 @@ class SharedRate(Feeder):
             return []
         began, foreign = self._seed
         used = self._own.used(self._names, now)
-        old = [spec[2] <= now - began for spec in self._specs]
-        return [max(0.0, u - (0.0 if gone else f)) for u, f, gone in zip(used, foreign, old, strict=True)]
+        rest = []
+        for amount, not_ours, told, spec in zip(used, foreign, self._owned_up, self._specs, strict=True):
+            rest.append(max(0.0, amount - told - (0.0 if spec[2] <= now - began else not_ours)))
+        return rest
 
     def _part(self, spec: list[float]) -> list[float]:
         """Return *spec* as one of all workers has it."""
