@@ -30,9 +30,9 @@ def bound_arguments(
     else:
         plain = known[1]
     if plain is not None:
-        name, places, defaults, total = plain
-        if not args and not kwargs and defaults is not None and len(defaults) == total:
-            return name, defaults
+        if plain.bare is not None and not args and not kwargs:
+            return plain.bare
+        name, places, defaults, total, _ = plain
         if len(args) <= len(places):
             given = dict(zip(places, args, strict=False)) if args else {}
             arguments = {**(_defaults(function, places) if defaults is None else defaults), **given, **kwargs}
@@ -49,12 +49,14 @@ class _Plain(NamedTuple):
         places: those that can be given by position, in order.
         defaults: of those that have one; None if one of them may refer back to the function.
         total: how many there are.
+        bare: the name and the defaults, if they are all that it needs.
     """
 
     name: str
     places: tuple[str, ...]
     defaults: dict[str, Any] | None
     total: int
+    bare: tuple[str, dict[str, Any]] | None
 
 
 _ATOMS: Final = frozenset((type(None), bool, int, float, str, bytes))
@@ -95,7 +97,9 @@ def _found(function: FunctionType, bound: int) -> _Plain | None:
         inner = inspect.unwrap(function, stop=_says_itself)
         if type(inner) is not FunctionType or _says_itself(inner):
             return None
-    return _Plain(_full_name(function), tuple(places[bound:]), defaults if simple else None, len(parameters))
+    name, total = _full_name(function), len(parameters)
+    bare = (name, defaults) if simple and len(defaults) == total else None
+    return _Plain(name, tuple(places[bound:]), defaults if simple else None, total, bare)
 
 
 def _says_itself(function: Any) -> bool:

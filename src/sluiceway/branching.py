@@ -59,7 +59,7 @@ class BranchRun(Run):
     alone = False
     _gone = False
     began: Callable[[Attempt], None] | None = None
-    _inner: list[BranchRun] | None = None
+    _inner: list[Run] | None = None
     _own_watches: list[Watch] | None = None
     _own_base = 0
     _own_waits: dict[str, float] | None = None
@@ -79,18 +79,17 @@ class BranchRun(Run):
         self.attempts = []
         self.listening = outer.listening
         self.detailed = outer.detailed
+        self.deadline = outer.deadline
         self.holds = None
         self.apart = False
         self.own_task: asyncio.Task[Any] | None = None
-        if outer.deadline is not None:
-            self.deadline = outer.deadline
         if outer.facts is not None:
             self.facts = outer.facts
-        if isinstance(outer, BranchRun):
+        if outer.outer is not None:
             outer.has_inside(self)
 
-    def has_inside(self, inner: BranchRun) -> None:
-        """Take note of a branch of this one."""
+    def has_inside(self, inner: Run) -> None:
+        """Take note of *inner*, a branch of this one."""
         if self._inner is None:
             self._inner = []
         self._inner.append(inner)
@@ -278,19 +277,19 @@ class Branch:
         task = task_of(self.run.loop)
         if task is not None:
             self.run.base = task.cancelling()
-        out = self.first_step()
+        out = self.first_step(task)
         if out is not OVER:
             await self.drive_on(out, to_item=to_item)
 
-    def first_step(self) -> Any:
-        """Make the first step, in the task that is to make all others; return what it waits for, or `OVER`.
+    def first_step(self, task: asyncio.Task[Any] | None) -> Any:
+        """Make the first step in *task*, which is to make all others; return what it waits for, or `OVER`.
 
         Raises:
             BaseException: the pipeline's error, unchanged.
         """
         run = self.run
         run.apart = True
-        run.own_task = task_of(run.loop)
+        run.own_task = task
         coroutine: Any = self._proceed(self.call)
         self._coroutine = coroutine
         try:

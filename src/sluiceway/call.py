@@ -123,7 +123,6 @@ class Run:
 
     # What most calls never set, and few ask for, stays on the class: half the cost of making one.
     last: Attempt | None = None
-    deadline: float | None = None
     counted: Callable[[Call, float, BaseException | None], None] | None = None
     emitted = False
     at_first_item: list[Any] | None = None
@@ -160,6 +159,7 @@ class Run:
         self.outer: Run | None = None
         self.listening = False
         self.detailed = False
+        self.deadline: float | None = None
         self.holds: tuple[Any, Any] | None = None
 
     def sink(self, event: Event) -> None:
@@ -180,6 +180,13 @@ class Run:
         if not self._id:
             self._id = next(_ids)
         return f"{_process.name}-{self._id:x}"
+
+    def has_inside(self, inner: Run) -> None:
+        """Take note of *inner*, a branch of this run: only a branch has to."""
+
+    def begin_to_listen(self) -> None:
+        """Tell all events from now on, and all of the branches inside."""
+        self.listening = True
 
     def tell_outer(self, attempt: Attempt) -> None:
         """Tell *attempt*, which begins, to the call that this run is a branch of."""

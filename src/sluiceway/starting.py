@@ -67,15 +67,15 @@ class Begun(Coroutine[Any, Any, None]):
 class Work(Protocol):
     """What a task is to do."""
 
-    def first_step(self) -> Any:
-        """Do it until it waits for something; return that, or `OVER`."""
+    def first_step(self, task: Task[Any] | None, /) -> Any:
+        """Do it in *task*, which runs now, until it waits for something; return that, or `OVER`."""
 
     def after_first(self, came: Any, /) -> Coroutine[Any, Any, None]:
         """Return what is left to do, which waits for *came* first."""
 
 
 async def _whole(work: Work) -> None:
-    came = work.first_step()
+    came = work.first_step(asyncio.current_task())
     if came is not OVER:
         await work.after_first(came)
 
@@ -83,7 +83,7 @@ async def _whole(work: Work) -> None:
 if sys.version_info >= (3, 12):
 
     def begun(work: Work, loop: asyncio.AbstractEventLoop) -> Task[None] | None:
-        """See below."""
+        """Make the first step of *work* as that of a task; return the task, or None: as below for Python 3.11."""
         if loop.get_task_factory() is not None:
             return loop.create_task(_whole(work))
         task = Task(_whole(work), loop=loop, eager_start=True)
@@ -110,6 +110,8 @@ else:
         def __getattribute__(self, name: str) -> Any:
             return _not_at_all if name == "cancelling" else getattr(_made(self), name)
 
+    _new: Final = Task.__new__
+
     def _not_at_all() -> int:
         """Return how often a task that is not made yet was asked to cancel."""
         return 0
@@ -134,10 +136,10 @@ else:
         if loop.get_task_factory() is not None:
             return loop.create_task(_whole(work))
         outer = running.get(loop)
-        running[loop] = task = Task.__new__(_Unmade)
+        running[loop] = task = _new(_Unmade)
         task.made_of = loop
         try:
-            came = work.first_step()
+            came = work.first_step(task)
             if came is OVER:
                 return None
             coroutine = work.after_first(came)
@@ -171,7 +173,7 @@ class _Coroutine:
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
 
-    def first_step(self) -> None:
+    def first_step(self, _: Task[Any] | None) -> None:
         """Leave all to do."""
 
     def after_first(self, _: None) -> Coroutine[Any, Any, None]:

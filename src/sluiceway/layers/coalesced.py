@@ -122,12 +122,12 @@ class coalesced(Layer):
             ) from None
         leads = flight is None
         if flight is None:
-            flight = Flight(call, proceed, alone=self._streams)
-            if call.run.deadline is not None:  # that of the first alone
-                flight.run.deadline = None
-            flight.found_in(self._flights, place)
-            flight.task = begun(flight, call.run.loop)
-            if flight.ready and not flight.streams:  # it never waited, and so nobody can have joined it
+            flight = self._flights[place] = Flight(call, proceed, alone=self._streams)
+            flight.flights = self._flights
+            flight.place = place
+            flight.run.deadline = None  # which is that of the first alone
+            flight.task = task = begun(flight, call.run.loop)
+            if task is None and not flight.streams:  # it never waited, and so nobody can have joined it
                 return flight.came if flight.error is None else flight.outcome()  # type: ignore[no-any-return]
         elif flight.contains(call):
             raise ReentrantUse(f"{call.name} is called inside an equal call and would wait for itself")

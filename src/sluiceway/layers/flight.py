@@ -20,6 +20,7 @@ class Flight(Branch):
     """One call under way, in a task of its own, for as long as somebody waits for it.
 
     Attributes:
+        flights, place: where it is found until it is over, or given up: no further call may wait for it then.
         task: the one that drives it; None if it was over before it waited.
         waiting: how many wait for it or read from it.
         error: what it failed with, for all who wait.
@@ -27,6 +28,8 @@ class Flight(Branch):
         streams: whether it came to a stream.
     """
 
+    flights: dict[Hashable, Flight]
+    place: Hashable
     ready = False
     streams = False
     waiting = 0
@@ -36,12 +39,6 @@ class Flight(Branch):
     _items: list[Any] | None = None
     _sleepers: set[Future[None]] | None = None
     task: Task[None] | None = None
-
-    def found_in(self, flights: dict[Hashable, Flight], place: Hashable) -> None:
-        """Be found in *flights* at *place* until it is over, or given up: no further call may wait for it then."""
-        self._flights = flights
-        self._place = place
-        flights[place] = self
 
     def contains(self, call: Call) -> bool:
         """Whether *call* is made inside it, and would wait for itself."""
@@ -108,8 +105,8 @@ class Flight(Branch):
 
     def _depart(self) -> None:
         """Be found no more."""
-        if self._flights.get(self._place) is self:
-            del self._flights[self._place]
+        if self.flights.get(self.place) is self:
+            del self.flights[self.place]
 
     async def after_first(self, came: Any) -> None:
         """Fly on from *came*, which the first step returned."""
@@ -137,9 +134,9 @@ class Flight(Branch):
     def landed(self, error: BaseException | None) -> None:
         """It is over; *error* is for all who wait, unless it ends the program."""
         self._over = self.ready = True
-        found = self._flights.pop(self._place, self)
+        found = self.flights.pop(self.place, self)
         if found is not self:  # which another has taken since this one was given up
-            self._flights[self._place] = found
+            self.flights[self.place] = found
         if self._sleepers:
             self._tell()
         if error is not None:
