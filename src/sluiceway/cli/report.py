@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sluiceway.batch.report import write_report
+from sluiceway.cli.streams import end
 from sluiceway.errors import SluicewayError
 
 
@@ -24,4 +25,4 @@ def report_command(results: str, output: Path | None) -> None:
     except FileNotFoundError as error:
         raise click.ClickException(f"there is no {error.filename}: give the results of a batch") from None
     except (SluicewayError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        end(error)

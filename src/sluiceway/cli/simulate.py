@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from sluiceway.cli.streams import end
 from sluiceway.simulator import Simulator
 from sluiceway.simulator.running import run
 from sluiceway.simulator.simulator import API_KEY
@@ -154,7 +155,7 @@ def simulate_command(host: str, port: int, *, as_json: bool, **options: Any) -> 
     try:
         ledger = asyncio.run(run(simulator, announce))
     except (ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        end(error)
     click.echo(json.dumps(ledger.to_dict()) if as_json else f"\n{ledger}")
 
 

@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import click
 
@@ -62,6 +62,14 @@ def exit_code(error: OSError) -> int | None:
         return None
     lost(error)
     return 1
+
+
+def end(error: Exception) -> NoReturn:
+    """End a command with *error*, told in a line; without a word where it is that the reader of its output has gone."""
+    code = exit_code(error) if isinstance(error, OSError) else None
+    if code is not None:
+        raise SystemExit(code) from None
+    raise click.ClickException(str(error)) from None
 
 
 def lost(error: OSError) -> None:

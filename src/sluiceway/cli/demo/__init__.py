@@ -7,6 +7,8 @@ import os
 
 import click
 
+from sluiceway.cli.streams import end
+
 from .page import Page
 from .running import CTRL_C, Plan, run
 
@@ -37,7 +39,7 @@ def demo_command(calls: int | None, model: str, seed: int, *, real: bool) -> Non
     except KeyboardInterrupt:
         code = CTRL_C
     except (ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        end(error)
     raise SystemExit(code)
 
 
