@@ -699,18 +699,23 @@ async def test_a_client_that_does_not_close_holds_nobody_up():
     assert set() == others()
 
 
+class Store:
+    def __init__(self, error=None):
+        self.closed = 0
+        self.error = error
+
+    async def aclose(self):
+        self.closed += 1
+        if self.error is not None:
+            raise self.error
+
+
 async def test_stores_are_closed_though_the_end_is_cancelled():
     """What they hold for others goes back, also where a client will not close and somebody loses patience."""
 
     class Stuck(Client):
         async def close(self):
             await asyncio.Event().wait()
-
-    class Store:
-        closed = 0
-
-        async def aclose(self):
-            self.closed += 1
 
     store = Store()
 
@@ -724,6 +729,17 @@ async def test_stores_are_closed_though_the_end_is_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert 1 == store.closed
+
+
+async def test_a_store_that_cannot_be_closed_keeps_none_of_the_others_open():
+    """What went wrong is raised when all had their turn."""
+    error = OSError("gone")
+    stores = [Store(), Store(error), Store()]
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - it is this one
+        async with Session() as session:
+            session._stores.extend(stores)
+    assert caught.value is error
+    assert [1, 1, 1] == [store.closed for store in stores]
 
 
 async def test_a_client_with_aclose_or_a_plain_close():

@@ -171,11 +171,10 @@ class Session(ManyItems):
         finally:
             if self.tracing is not None:
                 self.tracing.end(self.stats, error)
-            try:
+            async with contextlib.AsyncExitStack() as stack:  # each store, whatever the client and the others raise
+                for store in reversed(self._stores):
+                    stack.push_async_callback(store.aclose)
                 await self._client.close()
-            finally:  # also where this task is cancelled while a client closes, which may take a while
-                for store in self._stores:
-                    await store.aclose()
 
     def _withdraw(self) -> None:
         # Set anew, not reset by a token: this may be another task's context than the one it was entered in.
