@@ -114,8 +114,9 @@ class BranchRun(Run):
                 attempt.number = len(outer.attempts)
             else:
                 outer.tell_outer(attempt)
-        if self.began is not None:
-            self.began(attempt)
+        began = self.began
+        if began is not None:
+            began(attempt)
 
     def leave(self) -> None:
         """Go on without the whole call, which ends now: what is not over is no longer part of its record.
@@ -229,7 +230,6 @@ class Branch:
         proceed: what the layer was handed to proceed with.
         context: what its steps run in; None takes a copy of the current one.
         impatient: layers inside refuse it instead of making it wait, and nobody hears of that.
-        alone: it goes on at its own pace; see `BranchRun`.
         emit: where items go if the branch is not driven by a task of its own.
 
     Attributes:
@@ -250,14 +250,11 @@ class Branch:
         context: Context | None = None,
         *,
         impatient: bool = False,
-        alone: bool = False,
         emit: Callable[[Any], Any] | None = None,
     ) -> None:
         self.run = run = BranchRun(call.run, copy_context() if context is None else context)
         if impatient:
             run.impatient = True
-        if alone:
-            run.alone = True
         self.call = Call(call.function, call.args, call.kwargs, call.instance, run, call.hints, call.attempt, emit)
         self._proceed = proceed
 

@@ -114,21 +114,25 @@ class coalesced(Layer):
         if type(function) is not FunctionType:
             function = _plain(function)
         place = (id(function), key)  # what is called lives for as long as its flight
+        flights = self._flights
         try:
-            flight = self._flights.get(place)
+            flight = flights.get(place)
         except TypeError:
             raise TypeError(
                 f"key= returned a {type(key).__name__}, which is not hashable: return a str, int or tuple"
             ) from None
         leads = flight is None
         if flight is None:
-            flight = self._flights[place] = Flight(call, proceed, alone=self._streams)
-            flight.flights = self._flights
+            flight = flights[place] = Flight(call, proceed)
+            flight.flights = flights
             flight.place = place
-            flight.run.deadline = None  # which is that of the first alone
-            flight.task = task = begun(flight, call.run.loop)
+            run = flight.run
+            run.alone = self._streams
+            run.deadline = None  # which is that of the first alone
+            task = begun(flight, run.loop)
             if task is None and not flight.streams:  # it never waited, and so nobody can have joined it
                 return flight.came if flight.error is None else flight.outcome()  # type: ignore[no-any-return]
+            flight.task = task
         elif flight.contains(call):
             raise ReentrantUse(f"{call.name} is called inside an equal call and would wait for itself")
         result: T = await self._share(call, proceed, flight, leads=leads)
