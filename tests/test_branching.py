@@ -21,13 +21,15 @@ from stepping import cancel_at_every_step
 class Beside(Layer):
     """Runs what is inside in a task of its own, as the guide says."""
 
-    def __init__(self, *, to_item=True, **settings):
+    def __init__(self, *, to_item=True, impatient=False, **settings):
         self.to_item = to_item
+        self.impatient = impatient
         self.settings = settings
         self.branch = None
 
     async def handle(self, call, proceed):
         self.branch = branch = Branch(call, proceed, **self.settings)
+        branch.run.impatient = self.impatient
         task = call.run.loop.create_task(branch.start(to_item=self.to_item))
         try:
             await task

@@ -229,11 +229,12 @@ class Branch:
         call: the call as the layer was handed it.
         proceed: what the layer was handed to proceed with.
         context: what its steps run in; None takes a copy of the current one.
-        impatient: layers inside refuse it instead of making it wait, and nobody hears of that.
         emit: where items go if the branch is not driven by a task of its own.
 
     Attributes:
-        call: the call as layers inside see it; `run` is its own run.
+        call: the call as layers inside see it.
+        run: its own run; set `impatient` there, and layers inside refuse it instead of making it wait, and nobody hears
+            of that.
         opened: the provider's stream, once there is one.
         came: what it came to, unless that was passed on: a value, or a signal at which it waits to be gone on with.
     """
@@ -248,13 +249,9 @@ class Branch:
         call: Call,
         proceed: Proceed[Any],
         context: Context | None = None,
-        *,
-        impatient: bool = False,
         emit: Callable[[Any], Any] | None = None,
     ) -> None:
         self.run = run = BranchRun(call.run, copy_context() if context is None else context)
-        if impatient:
-            run.impatient = True
         self.call = Call(call.function, call.args, call.kwargs, call.instance, run, call.hints, call.attempt, emit)
         self._proceed = proceed
 

@@ -61,7 +61,7 @@ class Race:
         self._proceed = proceed
         self._budget = budget
         self._delay = delay
-        self._first = Branch(call, proceed, run.context, emit=call.emit)
+        self._first = Branch(call, proceed, run.context, call.emit)
         self._scope = Scope(run, None if task is run.task else task)
         self._winner: Branch | None = None
         self._hedges: list[tuple[Branch, Task[None]]] = []
@@ -207,7 +207,8 @@ class Race:
         self._timer = None
         if self._winner is not None or not self._budget.try_spend():
             return
-        branch = Branch(self._call, self._proceed, self._context.copy(), impatient=True)
+        branch = Branch(self._call, self._proceed, self._context.copy())
+        branch.run.impatient = True
         branch.run.began = self._sent(branch)
         self._layer.racing += 1
         self._racing.add(branch)
