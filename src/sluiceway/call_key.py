@@ -54,7 +54,8 @@ def call_key(call: Call) -> str:
     Raises:
         TypeError: an argument has no such form. The message names the parameter and its type, never its value.
     """
-    name, text = call_text(call)
+    name, arguments = bound_arguments(call.function, call.args, call.kwargs)
+    text = _text(name, arguments)
     try:
         encoded = text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
@@ -62,15 +63,18 @@ def call_key(call: Call) -> str:
     return f"{name}:{sha256(encoded).hexdigest()}"
 
 
-def call_text(call: Call) -> tuple[str, str]:
-    """Return the full name of the function and the canonical JSON of its arguments: `call_key` before its digest.
+def call_text(call: Call) -> str:
+    """Return the canonical JSON of the arguments: what `call_key` tells calls of one function apart by.
 
     Raises:
         TypeError: as `call_key`.
     """
     name, arguments = bound_arguments(call.function, call.args, call.kwargs)
-    if not arguments:
-        return name, "{}"
+    return _text(name, arguments) if arguments else "{}"
+
+
+def _text(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the canonical JSON of *arguments* of the function *name*."""
     parts = []
     for parameter in sorted(arguments):
         value = arguments[parameter]
@@ -82,7 +86,7 @@ def call_text(call: Call) -> tuple[str, str]:
         else:
             text = _canonical(_form(value, name, parameter, ()))
         parts.append(f"{_quoted(parameter)}:{text}")
-    return name, f"{{{','.join(parts)}}}"
+    return f"{{{','.join(parts)}}}"
 
 
 def _is_client(value: object) -> bool:
