@@ -23,6 +23,18 @@ class Mortal(MemoryStore):
         return await super().send(line, kind, key, ask)
 
 
+class Counted:
+    """A function of half a second that counts who is in it."""
+
+    inside = peak = 0
+
+    async def __call__(self):
+        self.inside += 1
+        self.peak = max(self.peak, self.inside)
+        await asyncio.sleep(0.5)
+        self.inside -= 1
+
+
 class Slow(MemoryStore):
     """A store that is given up once, and gets that question all the same, by and by."""
 
@@ -177,19 +189,11 @@ async def test_fewer_places_than_workers_go_round(server):
 
 async def test_two_layers_of_one_process_share_the_places_of_one_store(server):
     """Each is a worker of its own: under one name the store would know the places of one of them only."""
-    inside = peak = 0
-
-    async def slow():
-        nonlocal inside, peak
-        inside += 1
-        peak = max(peak, inside)
-        await asyncio.sleep(0.5)
-        inside -= 1
-
+    counted = Counted()
     async with MemoryStore(server) as store:
-        asks = [bounded(6, store=store)(slow) for _ in range(2)]
+        asks = [bounded(6, store=store)(counted) for _ in range(2)]
         await asyncio.gather(*[ask() for ask in asks for _ in range(30)])
-    assert 6 == peak
+    assert 6 == counted.peak
     assert asyncio.get_running_loop().time() < 60 * 0.5 / 6 * 1.25
 
 
@@ -329,21 +333,14 @@ async def test_a_question_that_was_given_up_undoes_nothing_when_it_arrives(serve
 
 async def test_requests_and_places_are_taken_together(server):
     """rate_limited(in_flight=) shares both."""
-    inside = peak = 0
-
-    async def slow():
-        nonlocal inside, peak
-        inside += 1
-        peak = max(peak, inside)
-        await asyncio.sleep(0.5)
-        inside -= 1
+    counted = Counted()
 
     async def worker():
         store = MemoryStore(server)
-        ask = rate_limited(rps=1_000, in_flight=6, store=store)(slow)
+        ask = rate_limited(rps=1_000, in_flight=6, store=store)(counted)
         await asyncio.gather(*[ask() for _ in range(30)])
         await store.aclose()
 
     await asyncio.gather(worker(), worker())
-    assert 6 == peak
+    assert 6 == counted.peak
     assert asyncio.get_running_loop().time() < 60 * 0.5 / 6 * 1.25
