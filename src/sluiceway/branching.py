@@ -59,7 +59,7 @@ class BranchRun(Run):
     alone = False
     _gone = False
     began: Callable[[Attempt], None] | None = None
-    _inner: list[Run] | None = None
+    _inner: list[BranchRun] | None = None
     _own_watches: list[Watch] | None = None
     _own_base = 0
     _own_waits: dict[str, float] | None = None
@@ -88,7 +88,7 @@ class BranchRun(Run):
         if outer.outer is not None:
             outer.has_inside(self)
 
-    def has_inside(self, inner: Run) -> None:
+    def has_inside(self, inner: BranchRun) -> None:
         """Take note of *inner*, a branch of this one."""
         if self._inner is None:
             self._inner = []

@@ -181,12 +181,8 @@ class Run:
             self._id = next(_ids)
         return f"{_process.name}-{self._id:x}"
 
-    def has_inside(self, inner: Run) -> None:
+    def has_inside(self, inner: Any) -> None:
         """Take note of *inner*, a branch of this run: only a branch has to."""
-
-    def begin_to_listen(self) -> None:
-        """Tell all events from now on, and all of the branches inside."""
-        self.listening = True
 
     def tell_outer(self, attempt: Attempt) -> None:
         """Tell *attempt*, which begins, to the call that this run is a branch of."""
