@@ -7,7 +7,7 @@ import os
 import pytest
 
 from sluiceway import circuit_breaker, retry_jitter
-from sluiceway.layers.adapting import random_of
+from sluiceway.layers.chance import random_of
 
 MAKE = {"retry_jitter": lambda: retry_jitter().rng, "circuit_breaker": lambda: circuit_breaker()._rng}
 

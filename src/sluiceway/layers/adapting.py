@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from random import Random
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from sluiceway.algorithms.aimd import Aimd
 from sluiceway.algorithms.cubic import Cubic
 from sluiceway.algorithms.rates import share
 from sluiceway.errors import TimedOut
-from sluiceway.layers.chance import own_random
 from sluiceway.providers.errors import Classification, Fault
 
 if TYPE_CHECKING:
+    from random import Random
+
     from sluiceway.algorithms.adaptive import Adaptive
     from sluiceway.call import Attempt
 
@@ -92,17 +92,6 @@ class Adapting:
         if kind in _FAILURES and fault.sent and limit.eased(attempt.started_at, now, self._errors):
             return "error"
         return None
-
-
-def random_of(rng: Random | None) -> Random:
-    """Return *rng*, or a generator of its own.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if rng is not None and not isinstance(rng, Random):
-        raise TypeError(f"rng={rng!r} must be a random.Random")
-    return rng or own_random()
 
 
 def pause_after(fault: Classification, rng: Random) -> float | None:

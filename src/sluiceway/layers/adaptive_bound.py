@@ -10,8 +10,9 @@ from sluiceway.algorithms.adaptive_places import AdaptivePlaces
 from sluiceway.events import BoundAdapted, LimitPaused
 from sluiceway.expiry import clock_shift, one_loop_at_a_time
 from sluiceway.layer import Layer
-from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
+from sluiceway.layers.adapting import Adapting, Law, pause_after
 from sluiceway.layers.bounded import BoundSnapshot, _State, bounded
+from sluiceway.layers.chance import random_of
 from sluiceway.layers.limit_state import LONGEST_PAUSE
 from sluiceway.layers.queueing import count
 from sluiceway.layers.rate_memory import RateMemory

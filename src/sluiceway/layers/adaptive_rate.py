@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from sluiceway.algorithms.adaptive_pace import AdaptivePace
 from sluiceway.events import LimitPaused, RateAdapted
-from sluiceway.layers.adapting import Adapting, Law, pause_after, random_of
+from sluiceway.layers.adapting import Adapting, Law, pause_after
 from sluiceway.layers.adaptive_state import AdaptiveRateSnapshot, AdaptiveState
+from sluiceway.layers.chance import random_of
 from sluiceway.layers.rate_limited import rate_limited
 from sluiceway.layers.rate_memory import RateMemory
 from sluiceway.layers.renewing import adopt_all, agrees

@@ -10,8 +10,16 @@ from weakref import WeakSet
 _made: Final[WeakSet[Random]] = WeakSet()
 
 
-def own_random() -> Random:
-    """Return a generator that draws other numbers in each worker of a server that forks them when layers are made."""
+def random_of(rng: Random | None) -> Random:
+    """Return *rng*, or one that draws other numbers in each worker of a server that forks them when layers are made.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if rng is not None:
+        if not isinstance(rng, Random):
+            raise TypeError(f"rng={rng!r} must be a random.Random")
+        return rng
     made = Random()
     _made.add(made)
     return made

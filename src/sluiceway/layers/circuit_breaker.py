@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from sluiceway.algorithms.circuit import Circuit
@@ -15,7 +14,7 @@ from sluiceway.events import CallRejected, CircuitChanged, Phase
 from sluiceway.keyed import By, Keyed
 from sluiceway.layer import Layer
 from sluiceway.layers.breaker_state import BreakerSnapshot, BreakerState, loop_time
-from sluiceway.layers.chance import own_random
+from sluiceway.layers.chance import random_of
 from sluiceway.layers.renewing import adopt, agrees
 from sluiceway.order import Role
 from sluiceway.providers.errors import Fault, classify
@@ -26,6 +25,7 @@ from sluiceway.telemetry.hub import publish
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+    from random import Random
 
     from sluiceway.algorithms.circuit_facts import State
     from sluiceway.call import Call, Proceed, Run
@@ -101,8 +101,7 @@ class circuit_breaker(Layer):
         rng: Random | None = None,
         store: SharedStore | None = None,
     ) -> None:
-        if rng is not None and not isinstance(rng, Random):
-            raise TypeError(f"rng={rng!r} must be a random.Random")
+        self._rng = random_of(rng)
         self._circuit: dict[str, Any] = {
             "failure_ratio": failure_ratio,
             "window": seconds(window, "window"),
@@ -117,7 +116,6 @@ class circuit_breaker(Layer):
         }
         Circuit(**self._circuit)  # so that bad settings are refused here, also where keys come later
         self._timing = slow_call is not None
-        self._rng = rng or own_random()
         self._isolated: str | None = None
         self._store = checked(store)
         self._states = Keyed(self._make, by, BreakerState.busy)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from sluiceway.algorithms.backoff import Backoff, Jitter
 from sluiceway.algorithms.rates import whole
 from sluiceway.durations import Duration, optional_seconds, seconds
 from sluiceway.events import Phase, SdkRetries
-from sluiceway.layers.chance import own_random
+from sluiceway.layers.chance import random_of
 from sluiceway.layers.repeating import BOUNDLESS, Repeating
 from sluiceway.layers.retrying import Retrying
 from sluiceway.layers.wanted import On, wanted
 from sluiceway.order import Role
 
 if TYPE_CHECKING:
+    from random import Random
+
     from sluiceway.algorithms.retry_budget import RetryBudget
     from sluiceway.call import Call, Proceed
 
@@ -92,9 +93,7 @@ class retry_jitter(Repeating):
         self.backoff = Backoff(seconds(base, "base", zero=True), seconds(cap, "cap", zero=True), jitter)
         self.max_elapsed = optional_seconds(max_elapsed, "max_elapsed", zero=True)
         self.wanted = wanted(on)
-        if rng is not None and not isinstance(rng, Random):
-            raise TypeError(f"rng={rng!r} must be a random.Random")
-        self.rng = rng or own_random()
+        self.rng = random_of(rng)
         self._told_of_sdk = attempts == 1  # one attempt of ours multiplies nothing
 
     async def handle(self, call: Call, proceed: Proceed[T]) -> T:
