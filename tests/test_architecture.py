@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Each imports only from those before it; those on one line may import from one another, but not in a circle.
 ORDER = [
-    ["errors", "durations", "money", "facts", "events"],
+    ["errors", "durations", "money", "facts", "events", "functions"],
     ["tasks", "starting", "expiry"],
     ["hinting", "attempt", "time_limits"],
     ["call", "arguments", "bound_arguments", "call_key"],
@@ -34,7 +34,7 @@ ORDER = [
     ["closing", "streaming"],
     ["pump", "branching"],
     ["readers"],
-    ["functions", "invocation"],
+    ["invocation"],
     ["running"],
     ["binding"],
     ["client"],

@@ -83,6 +83,13 @@ def test_by_must_not_be_asynchronous():
     with pytest.raises(TypeError, match="must be a plain function of the Call"):
         states(by=by)
 
+    class By:
+        async def __call__(self, call):
+            """Not called."""
+
+    with pytest.raises(TypeError, match="must be a plain function of the Call"):
+        states(by=By())
+
 
 @pytest.mark.parametrize(("most", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_how_many_keys_are_kept_is_a_whole_number_of_at_least_one(most, error):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 from .call import Call
+from .functions import is_plain
 
 S = TypeVar("S")
 
@@ -45,7 +45,7 @@ class Keyed(Generic[S]):
         busy: Callable[[S], bool],
         max_keys: int = MAX_KEYS,
     ) -> None:
-        if by is not None and (not callable(by) or inspect.iscoroutinefunction(by)):  # each coroutine is a new key
+        if by is not None and not is_plain(by):  # each coroutine is a new key
             raise TypeError(
                 f"by={by!r} must be a plain function of the Call that returns a key, "
                 "such as lambda call: call.hints.tenant"

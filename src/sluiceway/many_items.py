@@ -19,12 +19,11 @@ ends with a `TypeError`.
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .functions import require_async
+from .functions import is_plain, require_async
 from .gathering import Gathering, Items, Progress
 from .single_result import require_single_result
 
@@ -208,5 +207,5 @@ def _check(function: Any, items: Any, concurrency: Any, on_progress: Any) -> Non
         raise TypeError(f"concurrency={concurrency!r} must be an int of at least 1")
     if concurrency is not None and concurrency < 1:
         raise ValueError(f"concurrency={concurrency!r} must be at least 1")
-    if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
+    if on_progress is not None and not is_plain(on_progress):
         raise TypeError(f"on_progress={on_progress!r} must be a plain function of (done, total)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from sluiceway.call_key import call_text
 from sluiceway.errors import ReentrantUse
 from sluiceway.events import Coalesced, Phase
 from sluiceway.expiry import one_loop_at_a_time
-from sluiceway.functions import is_generator
+from sluiceway.functions import is_generator, is_plain
 from sluiceway.layer import Layer
 from sluiceway.layers.flight import Flight
 from sluiceway.order import Role
@@ -76,7 +75,7 @@ class coalesced(Layer):
     role: ClassVar[Role] = Role.SPARE
 
     def __init__(self, *, key: Key | None = None, streams: bool = False) -> None:
-        if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
+        if key is not None and not is_plain(key):
             raise TypeError(f"key={key!r} must be a plain function of the Call")
         if not isinstance(streams, bool):
             raise TypeError(f"streams={streams!r} must be True or False")

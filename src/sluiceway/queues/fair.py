@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from sluiceway.algorithms.fair_queue import FairQueue
+from sluiceway.functions import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Fair:
         weights: Mapping[Any, float] | None = None,
         default_weight: float = 1.0,
     ) -> None:
-        if not callable(key) or inspect.iscoroutinefunction(key):  # each coroutine would be somebody else
+        if not is_plain(key):  # each coroutine would be somebody else
             raise TypeError(
                 f"key={key!r} must be a function of the Call that returns whose it is, not async, such as "
                 "lambda call: call.hints.tenant"
